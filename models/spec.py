@@ -1,0 +1,141 @@
+"""ModelSpec: what one must know of an ONNX file to use it exactly as it was trained.
+
+A specification is a TOML file in the catalogue. This module reads and checks it and nothing else: it imports neither
+onnxruntime nor Pillow nor numpy, so that a producer can ask which models there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from models.errors import InvalidSpec, UnknownModel
+
+#: A name that is safe in queue names, file names and, escaped, in collection names.
+NAME_PATTERN = r"^[a-z0-9]+([.-][a-z0-9]+)*$"
+#: Specifications that ship with imagefleet.
+CATALOG = Path(__file__).with_name("catalog")
+#: Built-in ONNX files lie beside the script that makes them.
+BUILTIN = Path(__file__).with_name("builtin")
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=64)]
+Triple = tuple[float, float, float]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputSpec(_Strict):
+    """The tensor that takes pictures."""
+
+    tensor: str
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: Literal["uint8", "float16", "float32"] = "float32"
+    #: Pixels.
+    height: int = Field(ge=1, le=4096)
+    #: Pixels.
+    width: int = Field(ge=1, le=4096)
+
+
+class PreprocessSpec(_Strict):
+    """From an upright RGB picture to the numbers that the input tensor expects: `(pixel * scale - mean) / std`."""
+
+    #: `shorter`: the shorter side becomes `resize_to`, the longer keeps the ratio, then the centre is cut out.
+    #: `exact`: both sides are stretched to the input's size.
+    resize: Literal["shorter", "exact"] = "shorter"
+    #: Pixels; only for `shorter`.
+    resize_to: int | None = Field(default=None, ge=1, le=8192)
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"] = "bilinear"
+    channels: Literal["RGB", "BGR"] = "RGB"
+    scale: float = 1 / 255
+    #: Per channel in the order of `channels`.
+    mean: Triple = (0.0, 0.0, 0.0)
+    #: Per channel in the order of `channels`.
+    std: Triple = (1.0, 1.0, 1.0)
+
+
+class FeatureSpec(_Strict):
+    """The tensor that is the vector; an inner tensor is made an output when the model is loaded."""
+
+    tensor: str
+    #: How a spatial map [N,C,H,W] (or [N,H,W,C] if the input is NHWC) becomes [N,C].
+    pool: Literal["none", "max", "mean"] = "none"
+    dimension: int = Field(ge=1, le=32_768)
+
+
+class ModelSpec(_Strict):
+    """One model. Equal fingerprints mean comparable vectors; nothing else does."""
+
+    name: Name
+    title: str
+    licence: str
+    source: str
+    #: Name of the ONNX file, in `models/builtin` or in the model folder of the settings.
+    file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$", max_length=128)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    builtin: bool = False
+    input: InputSpec
+    preprocess: PreprocessSpec = PreprocessSpec()
+    feature: FeatureSpec
+
+    @model_validator(mode="after")
+    def _crop_fits_inside_the_resized_picture(self) -> ModelSpec:
+        if self.preprocess.resize == "shorter":
+            size = self.preprocess.resize_to
+            if size is None or size < max(self.input.height, self.input.width):
+                raise ValueError("preprocess.resize_to must be at least the input's height and width")
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits over the ONNX file and all of the specification that can change a vector."""
+        relevant = self.model_dump(mode="json", include={"sha256", "input", "preprocess", "feature"})
+        canonical = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def parse(document: Mapping[str, Any], origin: str) -> ModelSpec:
+    """Check a decoded TOML document; raises InvalidSpec naming `origin` and the first offending key."""
+    try:
+        return ModelSpec.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InvalidSpec(f"{origin}: {key}: {first['msg']}; correct the specification.") from None
+
+
+def read(file: Path) -> ModelSpec:
+    """Read one specification file; raises InvalidSpec."""
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSpec(f"{file}: cannot be read as TOML ({error}); correct the specification.") from None
+    return parse(document, str(file))
+
+
+@lru_cache(maxsize=8)
+def catalogue(own: Path | None = None) -> Mapping[str, ModelSpec]:
+    """All known models by name; files in `own`, the user's folder, add to those that ship."""
+    return {spec.name: spec for file in _files(own) for spec in (read(file),)}
+
+
+def find(name: str, own: Path | None = None) -> ModelSpec:
+    """The specification of that name; raises UnknownModel, whose text lists the names there are."""
+    known = catalogue(own)
+    if name not in known:
+        raise UnknownModel(f"There is no model {name!r}; known are {', '.join(sorted(known))}.")
+    return known[name]
+
+
+def _files(own: Path | None) -> Iterator[Path]:
+    yield from sorted(CATALOG.glob("*.toml"))
+    if own is not None and own.is_dir():
+        yield from sorted(own.glob("*.toml"))

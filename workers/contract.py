@@ -1,0 +1,171 @@
+"""The wire protocol between producers and workers: names of tasks and queues, and the messages on them.
+
+Every message is JSON, is checked field by field when it arrives, and carries references instead of pixels; a query
+picture is the one exception, since the asker's file need not lie under the image root. Unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from models.spec import NAME_PATTERN, Name
+
+INDEX_BATCH = "imagefleet.index_batch"
+SEARCH = "imagefleet.search"
+PRUNE = "imagefleet.prune"
+
+#: Bytes; the longest path that Linux takes.
+PATH_MAX = 4096
+#: Images; the most that one batch may hold.
+BATCH_MAX = 1024
+#: Hits; the most that one query may ask for (a limit of Milvus is 16,384).
+LIMIT_MAX = 1000
+#: Queries; the most that one message may carry.
+QUERIES_MAX = 64
+#: Bytes; the largest query picture that travels inside a message.
+PICTURE_MAX = 16 * 2**20
+
+LIBRARY_PATTERN = NAME_PATTERN
+JOB_PATTERN = r"^[0-9a-f]{12}$"
+
+FailureKind = Literal["not_found", "unreadable", "unsupported", "too_large", "refused", "timeout", "crashed"]
+JobId = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
+ImagePath = Annotated[str, Field(min_length=1, max_length=PATH_MAX)]
+
+
+def index_queue(model: str) -> str:
+    """The queue whose workers embed and store batches for `model`."""
+    return f"index.{model}"
+
+
+def search_queue(model: str) -> str:
+    """The queue of requests that somebody waits for: searches and prunes of `model`."""
+    return f"search.{model}"
+
+
+class Image(NamedTuple):
+    """One file under the image root, as the producer saw it."""
+
+    #: Relative to the image root, with `/`; bytes that are no UTF-8 are kept as surrogate escapes.
+    path: str
+    #: Bytes.
+    size: int
+    #: Nanoseconds since the epoch.
+    mtime_ns: int
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class BatchMessage(_Message):
+    """Index one batch; its images lie in the ledger, so that the message stays small and readable in Flower."""
+
+    job: JobId
+    batch: int = Field(ge=0, lt=2**32)
+    count: int = Field(ge=1, le=BATCH_MAX)
+
+
+class Failure(_Message):
+    """One image that could not be indexed."""
+
+    path: ImagePath
+    kind: FailureKind
+    reason: str
+
+
+class Query(_Message):
+    """One question: exactly one of `picture` and `like`."""
+
+    #: What the asker calls it; comes back with the answer.
+    name: str = Field(max_length=PATH_MAX)
+    #: The bytes of a picture file, base64.
+    picture: str | None = Field(default=None, max_length=PICTURE_MAX * 4 // 3 + 4)
+    #: Path of an indexed image, relative to the image root.
+    like: ImagePath | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Query:
+        if (self.picture is None) == (self.like is None):
+            raise ValueError("a query has either a picture or the path of an indexed image")
+        return self
+
+    @classmethod
+    def of_picture(cls, name: str, data: bytes) -> Query:
+        return cls(name=name, picture=base64.b64encode(data).decode("ascii"))
+
+
+class SearchRequest(_Message):
+    """Up to QUERIES_MAX queries against one library and model."""
+
+    model: Name
+    library: Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)]
+    limit: int = Field(ge=1, le=LIMIT_MAX)
+    queries: list[Query] = Field(min_length=1, max_length=QUERIES_MAX)
+    #: Pixels of the longer side of the thumbnail that comes with each hit; 0 for none.
+    thumbnail: int = Field(default=0, ge=0, le=512)
+
+
+class Hit(_Message):
+    """One search result."""
+
+    path: ImagePath
+    #: Cosine similarity to the query, -1 to 1 (or what the metric of the settings gives).
+    score: float
+    #: 1 is the best.
+    rank: int = Field(ge=1)
+    #: A JPEG, base64; None if none was asked for or the file is gone.
+    thumbnail: str | None = None
+
+
+class Answer(_Message):
+    """What one query found, or the sentence that says why nothing could be looked for."""
+
+    query: str
+    hits: list[Hit] = []
+    error: str | None = None
+    #: Of the query picture, like that of a hit.
+    thumbnail: str | None = None
+
+
+class SearchAnswer(_Message):
+    """The result of one search task, in the order of the request's queries."""
+
+    model: str
+    library: str
+    answers: list[Answer]
+
+
+class PruneRequest(_Message):
+    """Look at up to `page` rows below `folder`, in the order of their ids, and say whose file is gone.
+
+    The asker goes on from the answer's `next` until it is None: no task runs longer than one page.
+    """
+
+    model: Name
+    library: Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)]
+    #: Relative to the image root; empty for the root itself.
+    folder: Annotated[str, Field(max_length=PATH_MAX)]
+    #: Only rows whose id is greater; empty to begin.
+    after: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")] = ""
+    #: Rows looked at by one task.
+    page: int = Field(default=2000, ge=1, le=10_000)
+    #: False counts only.
+    delete: bool = False
+
+
+class PruneAnswer(_Message):
+    """What one page of a prune found."""
+
+    looked_at: int
+    gone: int
+    deleted: int
+    #: Where to go on; None at the end.
+    next: str | None
+    #: Some of the paths that are gone.
+    examples: list[str] = []
+    #: A sentence if the request could not be carried out.
+    error: str | None = None
