@@ -64,7 +64,7 @@ def _app_from_environment() -> Celery:
     try:
         return make_app(load())
     except SettingsError as error:
-        print(f"imagefleet: {error}", file=sys.stderr)
+        sys.stderr.write(f"imagefleet: {error}\n")
         raise SystemExit(2) from None
 
 

@@ -1,4 +1,4 @@
-"""Settings: one frozen object, read from IMAGEFLEET_* variables, then from what `imagefleet up` left for this machine."""
+"""Settings: one frozen object, read from IMAGEFLEET_* variables, then from what `imagefleet up` left on this machine."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     @field_validator("image_root", "model_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return Path(os.path.abspath(value.expanduser()))
+        return value.expanduser().resolve()
 
     @property
     def hard_limit(self) -> int:
