@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, StringConstraints, model_validator
 
 from models.spec import NAME_PATTERN, Name
 
@@ -33,7 +33,9 @@ JOB_PATTERN = r"^[0-9a-f]{12}$"
 
 FailureKind = Literal["not_found", "unreadable", "unsupported", "too_large", "refused", "timeout", "crashed"]
 JobId = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
-ImagePath = Annotated[str, Field(min_length=1, max_length=PATH_MAX)]
+#: `InstanceOf`, since file names may hold bytes that are no UTF-8 (surrogate escapes), which pydantic's own str refuses.
+AnyPath = Annotated[InstanceOf[str], Field(max_length=PATH_MAX)]
+ImagePath = Annotated[InstanceOf[str], Field(min_length=1, max_length=PATH_MAX)]
 
 
 def index_queue(model: str) -> str:
@@ -81,7 +83,7 @@ class Query(_Message):
     """One question: exactly one of `picture` and `like`."""
 
     #: What the asker calls it; comes back with the answer.
-    name: str = Field(max_length=PATH_MAX)
+    name: AnyPath
     #: The bytes of a picture file, base64.
     picture: str | None = Field(default=None, max_length=PICTURE_MAX * 4 // 3 + 4)
     #: Path of an indexed image, relative to the image root.
@@ -124,7 +126,7 @@ class Hit(_Message):
 class Answer(_Message):
     """What one query found, or the sentence that says why nothing could be looked for."""
 
-    query: str
+    query: AnyPath
     hits: list[Hit] = []
     error: str | None = None
     #: Of the query picture, like that of a hit.
@@ -148,7 +150,7 @@ class PruneRequest(_Message):
     model: Name
     library: Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)]
     #: Relative to the image root; empty for the root itself.
-    folder: Annotated[str, Field(max_length=PATH_MAX)]
+    folder: AnyPath
     #: Only rows whose id is greater; empty to begin.
     after: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")] = ""
     #: Rows looked at by one task.
@@ -166,6 +168,6 @@ class PruneAnswer(_Message):
     #: Where to go on; None at the end.
     next: str | None
     #: Some of the paths that are gone.
-    examples: list[str] = []
+    examples: list[ImagePath] = []
     #: A sentence if the request could not be carried out.
     error: str | None = None

@@ -1,4 +1,4 @@
-"""Settings: one frozen object, read from IMAGEFLEET_* variables, then from what `imagefleet up` left on this machine."""
+"""Settings: one frozen object, read from IMAGEFLEET_* variables, then from what `imagefleet up` left."""
 
 from __future__ import annotations
 

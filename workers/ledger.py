@@ -1,0 +1,331 @@
+"""The ledger: what is known of every job, in Redis. Exact under redelivery, since a batch is counted by one bit.
+
+| key (all begin with `imagefleet:`) | type | what | until |
+|---|---|---|---|
+| `jobs` | sorted set | job by time of creation | its job is forgotten |
+| `job:ID` | hash | request, counters, times; see `JobState` | `keep` seconds after the last change |
+| `job:ID:done` | bitmap | one bit per batch that is accounted for | as its job |
+| `job:ID:failures` | hash | path -> class and reason, JSON | as its job |
+| `job:ID:batch:N` | hash | images (compressed), count, attempts, holder | the batch is accounted for |
+| `leases` | sorted set | `ID:N` -> deadline, Redis' seconds since the epoch | the batch is accounted for |
+| `waiting` | sorted set | what workers wait for -> time until which that is believed | a worker's next look |
+| `reconciler` | string | who looks for lapsed leases now | a few seconds |
+
+Batches in flight are in `workers.leases`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import wraps
+from os import fsdecode, fsencode
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
+
+from workers import ledger_scripts as lua
+from workers.blob import pack
+from workers.contract import Failure, Image
+from workers.settings import Settings
+
+#: Prefix of all keys; those of Celery's queues are named by the queues.
+PREFIX = "imagefleet:"
+#: Seconds that a request to Redis may take.
+SOCKET_TIMEOUT = 10.0
+#: Seconds without a sign of its producer after which a job that is still being queued counts as interrupted.
+PRODUCER_SILENCE = 60.0
+#: Seconds in a day.
+DAY = 86_400
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LedgerUnavailable(Exception):
+    """Redis does not answer, or not now; the text says where and what to do."""
+
+
+def translated(call: Callable[P, R]) -> Callable[P, R]:
+    """Let no exception of the driver leave: RedisError becomes LedgerUnavailable."""
+
+    @wraps(call)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return call(*args, **kwargs)
+        except AuthenticationError as error:
+            raise LedgerUnavailable(f"Redis refuses the password ({error}); correct IMAGEFLEET_REDIS_URL.") from error
+        except RedisError as error:
+            raise LedgerUnavailable(
+                f"Redis does not answer ({error}); start it with `imagefleet up`, or correct IMAGEFLEET_REDIS_URL."
+            ) from error
+
+    return wrapper
+
+
+@translated
+def connect(url: str) -> Redis:
+    """A client that fails within SOCKET_TIMEOUT and sends nothing twice; connects at the first command."""
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=SOCKET_TIMEOUT,
+            socket_connect_timeout=5.0,
+            socket_keepalive=True,
+            health_check_interval=15,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError as error:
+        raise LedgerUnavailable(f"IMAGEFLEET_REDIS_URL is no Redis address: {error}.") from None
+
+
+class Scripts:
+    """The Lua scripts on one connection, called by name with plain arguments."""
+
+    def __init__(self, redis: Redis) -> None:
+        names = (name for name in vars(lua) if name.isupper() and name != "PRELUDE")
+        self._scripts = {name: redis.register_script(lua.PRELUDE + getattr(lua, name)) for name in names}
+
+    def __call__(self, name: str, *args: str | int | float | bytes) -> Any:
+        return self._scripts[name](args=list(args))
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What an index request asked for."""
+
+    library: str
+    model: str
+    #: Relative to the image root, for show.
+    folders: tuple[str, ...]
+    retry_of: str | None = None
+
+
+Phase = Literal["queueing", "running", "interrupted", "cancelled", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """Everything that is counted of one job; times in seconds since the epoch, by Redis' clock."""
+
+    id: str
+    library: str
+    model: str
+    folders: tuple[str, ...]
+    created: float
+    #: First batch begun.
+    started: float | None
+    finished: float | None
+    #: Last batch accounted for.
+    changed: float | None
+    #: The producer has queued all there is.
+    walked: bool
+    #: The producer was stopped before it had walked the whole folder.
+    interrupted: bool
+    #: Last sign of the producer.
+    producer_seen: float
+    #: Files that were not queued, by reason.
+    skipped: Mapping[str, int]
+    #: Images; the total once `walked` is true.
+    queued: int
+    batches: int
+    open_batches: int
+    indexed: int
+    unchanged: int
+    failed: int
+    cancelled: int
+    cancel_requested: bool
+    #: What workers wait for at the moment, if anything.
+    waiting: str | None
+    retry_of: str | None
+    #: Redis' clock when this was read.
+    now: float = field(default_factory=time.time)
+
+    @property
+    def done(self) -> int:
+        """Images that are accounted for."""
+        return self.indexed + self.unchanged + self.failed + self.cancelled
+
+    @property
+    def phase(self) -> Phase:
+        if self.cancel_requested:
+            return "cancelled"
+        if self.finished is not None:
+            return "interrupted" if self.interrupted else "finished"
+        if self.walked:
+            return "running"
+        return "interrupted" if self.now - self.producer_seen > PRODUCER_SILENCE else "queueing"
+
+
+class Ledger:
+    """Jobs: make, read, cancel. Every call raises LedgerUnavailable within SOCKET_TIMEOUT if Redis is away."""
+
+    def __init__(self, redis: Redis, *, keep: int = 30 * DAY, patience: int = 60) -> None:
+        """`keep`: seconds that a job is remembered; `patience`: that a queued batch may lie before it is looked for."""
+        self._redis: Any = redis  # the driver's types name the replies of every protocol at once
+        self._script = Scripts(redis)
+        self._keep = keep
+        self._patience = patience
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Ledger:
+        redis = connect(settings.redis_url.get_secret_value())
+        return cls(redis, keep=settings.job_days * DAY, patience=2 * settings.lease_seconds)
+
+    @translated
+    def ping(self) -> None:
+        self._redis.ping()
+
+    @translated
+    def create_job(self, spec: JobSpec) -> str:
+        """Write a new job and return its id, 12 hex digits."""
+        job = uuid.uuid4().hex[:12]
+        fields: dict[str, str | int] = {
+            "library": spec.library,
+            "model": spec.model,
+            "folders": json.dumps(spec.folders),
+            "retry_of": spec.retry_of or "",
+            "keep": self._keep,
+        }
+        self._script("CREATE", job, *(part for pair in fields.items() for part in pair))
+        return job
+
+    @translated
+    def open_batch(self, job: str, images: Sequence[Image]) -> int | None:
+        """Count the images as queued and lease the batch; its number, or None if the job is cancelled or gone."""
+        number = int(self._script("OPEN", job, pack(images), len(images), self._patience))
+        return number if number >= 0 else None
+
+    @translated
+    def touch(self, job: str) -> None:
+        """Say that the producer of this job lives."""
+        self._redis.eval(lua.PRELUDE + "return redis.call('HSET', job_key(ARGV[1]), 'seen', now)", 0, job)
+
+    @translated
+    def close_walk(self, job: str, skipped: Mapping[str, int], interrupted: bool = False) -> None:
+        """Say that nothing more will be queued; the job ends with its last batch."""
+        self._script("CLOSE_WALK", job, json.dumps(dict(skipped)), int(interrupted))
+
+    @translated
+    def job(self, job: str) -> JobState | None:
+        fields = self._redis.hgetall(f"{PREFIX}job:{job}")
+        return _state(job, fields, self._waiting(), self._now()) if b"library" in fields else None
+
+    @translated
+    def jobs(self, limit: int = 20) -> list[JobState]:
+        """The newest first; ids of forgotten jobs are dropped on the way."""
+        found: list[JobState] = []
+        for raw in self._redis.zrevrange(f"{PREFIX}jobs", 0, -1):
+            state = self.job(raw.decode())
+            if state is None:
+                self._redis.zrem(f"{PREFIX}jobs", raw)
+            else:
+                found.append(state)
+            if len(found) == limit:
+                break
+        return found
+
+    @translated
+    def find_jobs(self, prefix: str) -> list[str]:
+        """Ids of remembered jobs that begin with `prefix`, newest first."""
+        ids = (raw.decode() for raw in self._redis.zrevrange(f"{PREFIX}jobs", 0, -1))
+        return [job for job in ids if job.startswith(prefix) and self._redis.exists(f"{PREFIX}job:{job}")]
+
+    @translated
+    def failures(self, job: str) -> Iterator[Failure]:
+        """The failed images of a job in no order; a few at a time, however many there are."""
+        return self._failures(job)
+
+    def _failures(self, job: str) -> Iterator[Failure]:
+        cursor = 0
+        while True:
+            cursor, page = translated(self._redis.hscan)(f"{PREFIX}job:{job}:failures", cursor, count=500)
+            for path, entry in page.items():
+                with suppress(ValueError):
+                    yield Failure(path=fsdecode(path), **json.loads(entry))
+            if cursor == 0:
+                return
+
+    @translated
+    def cancel(self, job: str) -> bool:
+        """Cancel what no worker is busy with; batches in work end by themselves. False if nothing is left to cancel."""
+        if not self._script("CANCEL", job):
+            return False
+        leases = self._redis.zscan_iter(f"{PREFIX}leases", match=f"{job}:*", count=500)
+        numbers = [member.decode().partition(":")[2] for member, _ in leases]
+        for start in range(0, len(numbers), 500):
+            self._script("SWEEP", job, *numbers[start : start + 500])
+        return True
+
+    @translated
+    def open_batches(self, job: str) -> int:
+        """Batches of this job that are queued or in work."""
+        return int(self._redis.hget(f"{PREFIX}job:{job}", "open") or 0)
+
+    @translated
+    def queue_length(self, queue: str) -> int:
+        """Messages that wait in a queue, those in work not included."""
+        return int(self._redis.llen(queue))
+
+    @translated
+    def report_waiting(self, reason: str, seconds: float) -> None:
+        """Let `status` show what workers wait for, during the next `seconds`."""
+        self._redis.zadd(f"{PREFIX}waiting", {reason: self._now() + seconds})
+
+    def _waiting(self) -> str | None:
+        self._redis.zremrangebyscore(f"{PREFIX}waiting", "-inf", self._now())
+        reasons = self._redis.zrevrange(f"{PREFIX}waiting", 0, 0)
+        return reasons[0].decode() if reasons else None
+
+    def _now(self) -> float:
+        seconds, micros = self._redis.time()
+        return float(seconds) + float(micros) / 1e6
+
+
+def encode_failure(failure: Failure) -> tuple[bytes, str]:
+    """Field and value of a failure in the hash of its job."""
+    return fsencode(failure.path), json.dumps({"kind": failure.kind, "reason": failure.reason})
+
+
+def _state(job: str, raw: Mapping[bytes, bytes], waiting: str | None, now: float) -> JobState:
+    fields = {key.decode(): value.decode() for key, value in raw.items()}
+
+    def integer(name: str) -> int:
+        return int(fields.get(name) or 0)
+
+    def moment(name: str) -> float | None:
+        return float(fields[name]) if name in fields else None
+
+    finished = moment("finished")
+    return JobState(
+        id=job,
+        library=fields["library"],
+        model=fields["model"],
+        folders=tuple(json.loads(fields["folders"])),
+        created=moment("created") or 0.0,
+        started=moment("started"),
+        finished=finished,
+        changed=moment("changed"),
+        walked=integer("walked") == 1,
+        interrupted=integer("interrupted") == 1,
+        producer_seen=moment("seen") or 0.0,
+        skipped=json.loads(fields.get("skipped") or "{}"),
+        queued=integer("queued"),
+        batches=integer("batches"),
+        open_batches=integer("open"),
+        indexed=integer("indexed"),
+        unchanged=integer("unchanged"),
+        failed=integer("failed"),
+        cancelled=integer("cancelled"),
+        cancel_requested=integer("cancel") == 1,
+        waiting=None if finished else waiting,
+        retry_of=fields.get("retry_of") or None,
+        now=now,
+    )
