@@ -36,6 +36,10 @@ class ImageTooLarge(ImageError):
     kind = "too_large"
 
 
+class NoVector(ImageError):
+    """The model finds nothing in this picture that it could turn into a direction: all zeros, or no numbers."""
+
+
 class ModelError(ModelsError):
     """The model cannot be used on this machine as it is."""
 
@@ -46,6 +50,10 @@ class UnknownModel(ModelError):
 
 class InvalidSpec(ModelError):
     """A specification file breaks a rule."""
+
+
+class InvalidLimits(ModelError):
+    """The limits on pictures name a format that there is not."""
 
 
 class WeightsMissing(ModelError):
@@ -61,4 +69,4 @@ class ProviderUnavailable(ModelError):
 
 
 class InferenceFailed(ModelError):
-    """The session refused an input that the specification promised it would take, or produced no valid vector."""
+    """The session refused an input that the specification promised it would take."""

@@ -94,6 +94,13 @@ class ModelSpec(_Strict):
                 raise ValueError("preprocess.resize_to must be at least the input's height and width")
         return self
 
+    @model_validator(mode="after")
+    def _bytes_go_in_unchanged(self) -> ModelSpec:
+        rule = self.preprocess
+        if self.input.dtype == "uint8" and (rule.scale, *rule.mean, *rule.std) != (1, 0, 0, 0, 1, 1, 1):
+            raise ValueError("an input of uint8 takes pixels as they are: scale = 1, no mean, no std")
+        return self
+
     @property
     def fingerprint(self) -> str:
         """32 hex digits over the ONNX file and all of the specification that can change a vector."""

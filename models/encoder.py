@@ -1,0 +1,181 @@
+"""Encoder: the one owner of an onnxruntime.InferenceSession. The only file that imports onnxruntime.
+
+Make it in the process that uses it, after any fork: a session holds threads, and on a GPU a context, that do not
+survive one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import graph, weights
+from models.errors import InferenceFailed, InvalidSpec, NoVector, ProviderUnavailable
+from models.preprocess import Limits, Picture, prepare
+from models.spec import ModelSpec
+
+# ONNX Runtime sends usage data by default since 1.32; this must be set before it is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
+
+CPU: Final = "CPUExecutionProvider"
+#: ONNX Runtime's scale: 3 is errors only.
+_ERRORS_ONLY: Final = 3
+_DTYPES: Final = {"tensor(uint8)": "uint8", "tensor(float16)": "float16", "tensor(float)": "float32"}
+
+Vector = NDArray[np.float32]
+
+
+class Encoder:
+    """Pictures in, unit vectors out, for one model."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        file: Path,
+        *,
+        providers: Sequence[str] = (CPU,),
+        cpu_fallback: bool = False,
+        threads: int = 1,
+        limits: Limits | None = None,
+    ) -> None:
+        """Load `file`, check it against `spec` and run it once.
+
+        The first of `providers` must be the one that runs, unless `cpu_fallback`. Raises ModelError.
+        """
+        self.spec = spec
+        self.limits = limits or Limits()
+        model = graph.cut_at(weights.read(spec, file), spec.feature.tensor)
+        self._session = _session(model, _usable(providers, cpu_fallback), threads)
+        #: The execution provider that runs.
+        self.provider: str = self._session.get_providers()[0]
+        if self.provider != providers[0] and not cpu_fallback:
+            raise _unavailable(providers[0], f"ONNX Runtime fell back to {self.provider}")
+        #: Pictures that one run takes: a number if the model's batch axis is fixed, else None.
+        self.fixed_batch = _check_input(self._session, spec)
+        self._warm_up()
+
+    def prepare(self, data: bytes) -> Picture:
+        """The bytes of an image, ready for `encode`; raises ImageError. See models.preprocess.prepare."""
+        return prepare(data, self.spec, self.limits)
+
+    def encode(self, pictures: Sequence[Picture]) -> list[Vector | NoVector]:
+        """One entry per picture, in their order: a unit vector [dimension], or the error of that picture alone.
+
+        Raises InferenceFailed if the session itself fails.
+        """
+        return [_unit(row) for chunk in self._chunks(pictures) for row in self._run(chunk)]
+
+    def _chunks(self, pictures: Sequence[Picture]) -> Iterator[NDArray[Any]]:
+        step = self.fixed_batch or max(1, len(pictures))
+        for start in range(0, len(pictures), step):
+            yield np.stack([picture.array for picture in pictures[start : start + step]])
+
+    def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """[n, ...] to [n, dimension], not yet normalised."""
+        count = len(batch)
+        if self.fixed_batch:
+            batch = np.concatenate([batch, np.zeros((self.fixed_batch - count, *batch.shape[1:]), batch.dtype)])
+        try:
+            (features,) = self._session.run([self.spec.feature.tensor], {self.spec.input.tensor: batch})
+        except Exception as error:
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            raise InferenceFailed(f"The model {self.spec.name} failed ({_one_line(error)}); see its file.") from None
+        return _pooled(features[:count].astype(np.float32, copy=False), self.spec)
+
+    def _warm_up(self) -> None:
+        """One blank picture, so that a wrong dimension shows now, and the first batch is not the slow one."""
+        self._run(np.zeros((1, *_shape(self.spec)), self.spec.input.dtype))
+
+
+# --- the session
+
+
+def _session(model: bytes, providers: list[str], threads: int) -> Any:
+    onnxruntime.disable_telemetry_events()
+    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads take the cores of the neighbouring processes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:
+        raise InvalidSpec(f"ONNX Runtime refuses the model ({_one_line(error)}); get another file.") from None
+    session.disable_fallback()
+    return session
+
+
+def _usable(providers: Sequence[str], cpu_fallback: bool) -> list[str]:
+    """The providers that this build of ONNX Runtime has, the CPU always last."""
+    available = onnxruntime.get_available_providers()
+    if providers[0] not in available and not cpu_fallback:
+        raise _unavailable(providers[0], f"this ONNX Runtime has {', '.join(available)}")
+    if "CUDAExecutionProvider" in providers and hasattr(onnxruntime, "preload_dlls"):
+        # Finds the CUDA libraries that came as packages.
+        onnxruntime.preload_dlls()
+    return list(dict.fromkeys([*(name for name in providers if name in available), CPU]))
+
+
+def _unavailable(provider: str, why: str) -> ProviderUnavailable:
+    return ProviderUnavailable(
+        f"{provider} cannot be used here: {why}; install what it needs, or set another provider, or allow the CPU."
+    )
+
+
+def _check_input(session: Any, spec: ModelSpec) -> int | None:
+    """The fixed size of the batch axis, if it is; raises InvalidSpec where model and specification disagree."""
+    inputs = {item.name: item for item in session.get_inputs()}
+    if list(inputs) != [spec.input.tensor]:
+        raise InvalidSpec(f"{spec.name}: the model's inputs are {', '.join(inputs)}; correct input.tensor.")
+    given = inputs[spec.input.tensor]
+    if _DTYPES.get(given.type) != spec.input.dtype:
+        raise InvalidSpec(f"{spec.name}: the model takes {given.type}; correct input.dtype.")
+    fits = len(given.shape) == 4 and all(
+        not isinstance(have, int) or have == want for have, want in zip(given.shape[1:], _shape(spec), strict=True)
+    )
+    if not fits:
+        raise InvalidSpec(f"{spec.name}: the model takes {given.shape}; correct input.layout, height and width.")
+    return given.shape[0] if isinstance(given.shape[0], int) else None
+
+
+def _shape(spec: ModelSpec) -> tuple[int, int, int]:
+    height, width = spec.input.height, spec.input.width
+    return (3, height, width) if spec.input.layout == "NCHW" else (height, width, 3)
+
+
+# --- the vectors
+
+
+def _pooled(features: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """[n, ...] to [n, dimension] by the rule of the specification; raises InvalidSpec if that does not come out."""
+    axes = (2, 3) if spec.input.layout == "NCHW" else (1, 2)
+    if spec.feature.pool != "none" and features.ndim == 4:
+        features = features.max(axes) if spec.feature.pool == "max" else features.mean(axes)
+    flat = features.reshape(len(features), -1)
+    if flat.shape[1] != spec.feature.dimension:
+        raise InvalidSpec(
+            f"{spec.name}: {spec.feature.tensor} has the shape {list(features.shape[1:])}; "
+            "correct feature.dimension or feature.pool."
+        )
+    return flat
+
+
+def _unit(row: NDArray[np.float32]) -> Vector | NoVector:
+    length = float(np.linalg.norm(row))
+    if not np.isfinite(length) or length < np.finfo(np.float32).tiny:
+        return NoVector("The model finds nothing in this picture to make a vector of; leave it out.")
+    return row / np.float32(length)
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,60 @@
+"""Cuts an ONNX graph down to what leads to one tensor. The only file that imports onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from models.errors import InvalidSpec
+
+
+def cut_at(model: bytes, tensor: str) -> bytes:
+    """The same model with `tensor`, inner or not, as its only output and without the nodes behind it.
+
+    Raises InvalidSpec if the bytes are no ONNX model or hold no such tensor.
+    """
+    try:
+        proto = onnx.load_model_from_string(model)
+    except DecodeError:
+        raise InvalidSpec("The file is no ONNX model; get it again.") from None
+    graph = proto.graph
+    needed = list(_nodes_before(graph, tensor))
+    wanted = {name for node in needed for name in _reads(node)} | {tensor}
+    keep = [item for item in graph.initializer if item.name in wanted]
+    output = _output(graph, tensor)
+    del graph.node[:], graph.output[:], graph.initializer[:]
+    graph.node.extend(needed)
+    graph.output.append(output)
+    graph.initializer.extend(keep)
+    return bytes(proto.SerializeToString())
+
+
+def _output(graph: onnx.GraphProto, tensor: str) -> onnx.ValueInfoProto:
+    """The declaration of `tensor`; for an inner tensor one without a type, which the session infers."""
+    declared = [item for item in graph.output if item.name == tensor]
+    return declared[0] if declared else onnx.helper.make_empty_tensor_value_info(tensor)
+
+
+def _nodes_before(graph: onnx.GraphProto, tensor: str) -> Iterator[onnx.NodeProto]:
+    """The nodes that `tensor` depends on, in the order of the graph (which is topological)."""
+    wanted = {tensor}
+    found: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            found.append(node)
+            wanted.update(_reads(node))
+    if not found:
+        raise InvalidSpec(f"The model has no tensor {tensor!r}; correct feature.tensor in its specification.")
+    return reversed(found)
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that a node reads, also from within its loops and branches."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)
+            yield from (item.name for item in graph.output)

@@ -1,0 +1,283 @@
+"""From the bytes of an image to the array that a session takes. The only file that imports Pillow.
+
+Pure functions. Whatever Pillow raises leaves as an ImageError with a one-sentence reason; its warnings are silenced.
+The bytes are hostile: their number, the format and the header's pixel count are checked before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+
+from models.errors import ImageError, ImageTooLarge, InvalidLimits, UnreadableImage, UnsupportedImage
+from models.spec import InputSpec, ModelSpec, PreprocessSpec
+
+#: Formats that Pillow decodes by itself, in memory; each is common enough for a folder of pictures.
+FORMATS: Final = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")
+#: A JPEG may be decoded at 1/2, 1/4 or 1/8 while both sides stay at least this many times what is needed.
+DRAFT_MARGIN: Final = 2
+#: Above this ratio of the sides only the centre is resized: a picture of one row would become one of millions. Not
+#: always, since rounding then differs by one level here and there, which INT8 models feel.
+ELONGATED: Final = 16
+
+#: What decoders raise on damaged input (seen or read in Pillow). Not `Exception`: a time limit that strikes in the
+#: middle of a decode is an exception too, and is not the picture's fault.
+_DECODER_ERRORS: Final = (
+    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, MemoryError, OSError,
+    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error,
+    Image.DecompressionBombError, ImageCms.PyCMSError,
+)  # fmt: skip
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+#: The files of these formats are JPEG files, and Pillow opens them as such.
+_OPENED_AS: Final = {"MPO": "JPEG"}
+
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a picture may be; raises InvalidLimits for a format that this Pillow does not know."""
+
+    formats: tuple[str, ...] = FORMATS
+    max_file_bytes: int = 256 * 2**20
+    #: Width times height, as the header says. A picture at this limit takes about 12 bytes a pixel while it is decoded.
+    max_pixels: int = 128_000_000
+
+    def __post_init__(self) -> None:
+        Image.init()
+        unknown = [name for name in self.formats if _OPENED_AS.get(name, name) not in Image.OPEN]
+        if unknown:
+            known = ", ".join(sorted({*Image.OPEN, *_OPENED_AS}))
+            raise InvalidLimits(f"Pillow knows no format {unknown[0]!r}; choose among {known}.")
+
+
+class Picture(NamedTuple):
+    """One image, ready for the session."""
+
+    #: [H, W, 3] or [3, H, W] in the layout, channel order and dtype of the specification.
+    array: NDArray[Any]
+    #: Pixels of the upright original.
+    width: int
+    #: Pixels of the upright original.
+    height: int
+
+
+def prepare(data: bytes, spec: ModelSpec, limits: Limits) -> Picture:
+    """Decode, turn upright, resize, crop and scale as `spec` says; raises ImageError."""
+    with _opened(data, limits) as image:
+        upright, size = _upright_rgb(image, _needed_size(image.size, spec.preprocess, spec.input))
+        pixels = np.asarray(_fit(upright, size, spec.preprocess, spec.input))
+    return Picture(_to_array(pixels, spec.preprocess, spec.input), *size)
+
+
+def thumbnail(data: bytes, side: int, limits: Limits, quality: int = 80) -> bytes:
+    """A JPEG whose longer side is at most `side` pixels, upright, without metadata; raises ImageError."""
+    with _opened(data, limits) as image:
+        upright, _ = _upright_rgb(image, _longer_side_to(image.size, side))
+        upright.thumbnail((side, side), Image.Resampling.BICUBIC)
+        # A fresh picture: the old one would carry comments and profiles into the file.
+        bare = Image.new("RGB", upright.size)
+        bare.paste(upright)
+        out = io.BytesIO()
+        bare.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+# --- opening, within limits
+
+
+@contextmanager
+def _opened(data: bytes, limits: Limits) -> Iterator[Image.Image]:
+    """The opened but not yet decoded picture; whatever a decoder raises in the block becomes an ImageError."""
+    _check_bytes(data, limits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # For what a header hides: tiles and frames larger than the canvas. The canvas itself is checked below.
+        Image.MAX_IMAGE_PIXELS = limits.max_pixels
+        try:
+            with Image.open(io.BytesIO(data), formats=_openers(limits)) as image:
+                _check_header(image, limits)
+                yield image
+        except ImageError:
+            raise
+        except UnidentifiedImageError:
+            allowed = ", ".join(limits.formats)
+            raise UnsupportedImage(f"The file is no intact picture in one of the formats {allowed}.") from None
+        except (MemoryError, Image.DecompressionBombError):
+            raise ImageTooLarge("The picture does not fit into memory when decoded; make it smaller.") from None
+        except _DECODER_ERRORS as error:
+            raise UnreadableImage(f"The picture is damaged ({_one_line(error)}); replace the file.") from None
+
+
+def _check_bytes(data: bytes, limits: Limits) -> None:
+    if not data:
+        raise UnreadableImage("The file is empty; replace it.")
+    if len(data) > limits.max_file_bytes:
+        raise ImageTooLarge(
+            f"The file has {len(data):,} bytes and the limit is {limits.max_file_bytes:,}; "
+            "make it smaller or raise max_file_bytes."
+        )
+
+
+def _check_header(image: Image.Image, limits: Limits) -> None:
+    if image.format not in limits.formats:
+        raise UnsupportedImage(f"The format {image.format} is not among {', '.join(limits.formats)}.")
+    if image.width * image.height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"The picture has {image.width} x {image.height} pixels and the limit is {limits.max_pixels:,}; "
+            "make it smaller or raise max_pixels."
+        )
+
+
+def _openers(limits: Limits) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_OPENED_AS.get(name, name) for name in limits.formats))
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+# --- upright RGB
+
+
+def _upright_rgb(image: Image.Image, needed: Size) -> tuple[Image.Image, Size]:
+    """Decode to upright RGB; gives the upright size of the original too, since a draft is smaller.
+
+    `needed` is the size, in the file's orientation, that the picture is about to be resized to.
+    """
+    original = image.size
+    # Only JPEG files have drafts; others ignore the wish.
+    image.draft(None, (DRAFT_MARGIN * needed[0], DRAFT_MARGIN * needed[1]))
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image))
+    rgb = _rgb(image)
+    if turn is None:
+        # Pillow turns a TIFF while it decodes it.
+        return rgb, image.size if image.format == "TIFF" else original
+    swapped = turn in (_UPRIGHT[5], _UPRIGHT[6], _UPRIGHT[7], _UPRIGHT[8])
+    return rgb.transpose(turn), original[::-1] if swapped else original
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DECODER_ERRORS:
+        # Broken metadata beside intact pixels.
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB: alpha on white, deep greys scaled instead of clipped, Lab through its colour space."""
+    if image.mode.startswith("I;16"):
+        return _from_deep_grey(image)
+    if image.mode in ("I", "F"):
+        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+    if image.mode == "LAB":
+        to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+        return cast(Image.Image, ImageCms.applyTransform(image, to_srgb))
+    return _on_white(image) if image.has_transparency_data else image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    white = Image.new("RGB", rgba.size, "white")
+    white.paste(rgba, mask=rgba.getchannel("A"))
+    return white
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    grey = (values >> 8).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Greys of unknown range: 0 to 1 (floats), 8 or 16 bits where they fit, else stretched from lowest to highest."""
+    values = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0, neginf=0)
+    low, high = float(values.min()), float(values.max())
+    for top in (1.0, 255.0, 65535.0):
+        if low >= 0 and high <= top:
+            return (values * (255 / top)).astype(np.uint8)
+    return ((values - low) * (255 / (high - low))).astype(np.uint8)
+
+
+# --- size
+
+
+def _resized_size(size: Size, rule: PreprocessSpec, target: InputSpec) -> Size:
+    """The size of the whole picture after resizing and before the crop."""
+    if rule.resize == "exact":
+        return target.width, target.height
+    assert rule.resize_to is not None  # noqa: S101  the specification promises it
+    width, height = size
+    if width <= height:
+        return rule.resize_to, max(rule.resize_to, round(height * rule.resize_to / width))
+    return max(rule.resize_to, round(width * rule.resize_to / height)), rule.resize_to
+
+
+def _needed_size(size: Size, rule: PreprocessSpec, target: InputSpec) -> Size:
+    """Like `_resized_size`, but good for either orientation: which one it is shows only after decoding."""
+    if rule.resize == "exact":
+        longest = max(target.width, target.height)
+        return longest, longest
+    return _resized_size(size, rule, target)
+
+
+def _longer_side_to(size: Size, side: int) -> Size:
+    ratio = side / max(size)
+    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
+
+
+def _fit(image: Image.Image, original: Size, rule: PreprocessSpec, target: InputSpec) -> Image.Image:
+    """Resize, then cut out the centre."""
+    resized = _resized_size(original, rule, target)
+    left, top = (resized[0] - target.width) // 2, (resized[1] - target.height) // 2
+    box = (left, top, left + target.width, top + target.height)
+    resample = Image.Resampling[rule.interpolation.upper()]
+    if max(resized) > ELONGATED * min(resized):
+        source = tuple(edge * image.size[i % 2] / resized[i % 2] for i, edge in enumerate(box))
+        return image.resize((target.width, target.height), resample, box=cast(Box, source))
+    return image.resize(resized, resample).crop(box)
+
+
+# --- numbers
+
+
+def _to_array(pixels: NDArray[np.uint8], rule: PreprocessSpec, target: InputSpec) -> NDArray[Any]:
+    """[H, W, 3] of 8 bits to the layout, order, scale and dtype of the input; (pixel * scale - mean) / std."""
+    if rule.channels == "BGR":
+        pixels = pixels[:, :, ::-1]
+    if target.layout == "NCHW":
+        pixels = pixels.transpose(2, 0, 1)
+    if target.dtype == "uint8":
+        return np.ascontiguousarray(pixels)
+    shape = (3, 1, 1) if target.layout == "NCHW" else (3,)
+    std = np.array(rule.std, np.float32).reshape(shape)
+    mean = np.array(rule.mean, np.float32).reshape(shape)
+    numbers = np.ascontiguousarray(pixels).astype(np.float32)
+    numbers *= np.float32(rule.scale) / std
+    numbers -= mean / std
+    return numbers.astype(target.dtype, copy=False)

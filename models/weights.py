@@ -1,0 +1,37 @@
+"""Where the ONNX file of a specification lies, and whether it is the one that the specification was written for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from models.errors import WeightsMismatch, WeightsMissing
+from models.spec import BUILTIN, ModelSpec
+
+
+def locate(spec: ModelSpec, model_dir: Path | None = None) -> Path:
+    """The ONNX file: in `models/builtin`, or in `model_dir`, the user's folder; raises WeightsMissing."""
+    if spec.builtin:
+        folder = BUILTIN
+    elif model_dir is not None:
+        folder = model_dir
+    else:
+        raise WeightsMissing(f"The model {spec.name} needs {spec.file} and no model folder is set; set one.")
+    file = folder / spec.file
+    if not file.is_file():
+        raise WeightsMissing(f"The model {spec.name} needs {spec.file}, which is not in {folder}; put it there.")
+    return file
+
+
+def read(spec: ModelSpec, file: Path) -> bytes:
+    """The bytes of `file`, checked: what is checked is what is used. Raises WeightsMissing or WeightsMismatch."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise WeightsMissing(f"{file} cannot be read ({error.strerror}); see to it that it can.") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != spec.sha256:
+        raise WeightsMismatch(
+            f"{file} has sha256 {found}, but the specification of {spec.name} is for {spec.sha256}; get that file."
+        )
+    return data
