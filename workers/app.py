@@ -6,6 +6,7 @@ import sys
 
 from celery import Celery
 
+from workers.contract import INDEX_BATCH, BatchMessage, index_queue
 from workers.settings import Settings, SettingsError, load
 
 
@@ -58,6 +59,21 @@ def make_app(settings: Settings) -> Celery:
         worker_enable_remote_control=True,
     )
     return app
+
+
+def send_batch(app: Celery, model: str, message: BatchMessage) -> None:
+    """Put a batch on its queue. Flower shows a sentence instead of the arguments.
+
+    Raises kombu.exceptions.OperationalError if the broker is away; the batch's lease then brings it back.
+    """
+    app.send_task(
+        INDEX_BATCH,
+        kwargs=message.model_dump(),
+        queue=index_queue(model),
+        ignore_result=True,
+        argsrepr="()",
+        kwargsrepr=f"job {message.job}, batch {message.batch}, {message.count} images",
+    )
 
 
 def _app_from_environment() -> Celery:

@@ -26,6 +26,8 @@ Refusal = Literal["gone", "held", "cancelled"]
 class Begun:
     """A batch that is now ours."""
 
+    library: str
+    model: str
     images: list[Image]
     #: 1 for the first time that anybody began this batch.
     attempt: int
@@ -62,7 +64,8 @@ class Leases:
         verdict = reply[0].decode()
         if verdict != "begun":
             return cast(Refusal, verdict)
-        return Begun(images=unpack(reply[2]), attempt=int(reply[1]))
+        attempt, library, model, blob = reply[1:]
+        return Begun(library=library.decode(), model=model.decode(), images=unpack(blob), attempt=int(attempt))
 
     @translated
     def renew(self, message: BatchMessage) -> bool:
@@ -76,9 +79,9 @@ class Leases:
         return bool(self._script("COMMIT", message.job, message.batch, indexed, unchanged, *pairs))
 
     @translated
-    def release(self, message: BatchMessage) -> None:
-        """Give the batch back without counting the attempt; the reconciler sends it again at once."""
-        self._script("RELEASE", message.job, message.batch, self.holder)
+    def release(self, message: BatchMessage, *, count_attempt: bool) -> None:
+        """Give the batch back; the reconciler sends it again at once."""
+        self._script("RELEASE", message.job, message.batch, self.holder, int(not count_attempt))
 
     @translated
     def split(self, message: BatchMessage, images: Sequence[Image]) -> list[BatchMessage]:

@@ -183,6 +183,10 @@ class Ledger:
     def ping(self) -> None:
         self._redis.ping()
 
+    def close(self) -> None:
+        """Give back the connections."""
+        self._redis.close()
+
     @translated
     def create_job(self, spec: JobSpec) -> str:
         """Write a new job and return its id, 12 hex digits."""

@@ -100,7 +100,8 @@ finish_if_complete(job)
 return 1
 """
 
-#: job, batch, holder, lease seconds, redelivered -> {'begun', attempt, images} or {'gone' | 'held' | 'cancelled'}
+#: job, batch, holder, lease seconds, redelivered
+#: -> {'begun', attempt, library, model, images} or {'gone' | 'held' | 'cancelled'}
 BEGIN = """
 local job, n, holder, seconds, redelivered = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = batch_key(job, n)
@@ -111,10 +112,11 @@ if redis.call('HGET', job_key(job), 'cancel') then
 end
 if redelivered == '0' and held_by_another(job, n, holder) then return {'held'} end
 local attempt = redis.call('HINCRBY', key, 'attempts', 1)
+local request = redis.call('HMGET', job_key(job), 'library', 'model')
 redis.call('HSET', key, 'holder', holder)
 redis.call('ZADD', LEASES, now + seconds, lease(job, n))
 redis.call('HSETNX', job_key(job), 'started', now)
-return {'begun', attempt, redis.call('HGET', key, 'images')}
+return {'begun', attempt, request[1], request[2], redis.call('HGET', key, 'images')}
 """
 
 #: job, batch, holder, seconds -> 1 held, 0 lost
@@ -139,12 +141,12 @@ finish_if_complete(job)
 return 1
 """
 
-#: job, batch, holder -> 1; the attempt does not count and the lease is due at once
+#: job, batch, holder, attempts to take back -> 1; the lease is due at once
 RELEASE = """
-local job, n, holder = ARGV[1], ARGV[2], ARGV[3]
+local job, n, holder, back = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key = batch_key(job, n)
 if redis.call('HGET', key, 'holder') ~= holder then return 0 end
-redis.call('HINCRBY', key, 'attempts', -1)
+redis.call('HINCRBY', key, 'attempts', -back)
 redis.call('ZADD', LEASES, 'XX', now, lease(job, n))
 return 1
 """

@@ -1,0 +1,135 @@
+"""The life of one delivered batch: take it, do it, account for it; or wait, give it back, split it.
+
+The message may be acknowledged whatever happens here, since the batch's lease outlives it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+from models.errors import ModelError
+from workers.blob import BlobRefused
+from workers.contract import BatchMessage, Failure, FailureKind
+from workers.image_root import RootUnavailable
+from workers.leases import Begun, Leases
+from workers.ledger import Ledger, LedgerUnavailable
+from workers.pipeline import BatchResult
+from workers.store import StoreError
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at something that is away: the first, and the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
+#: What is not an image's fault and may pass.
+_PASSING = (StoreError, RootUnavailable, LedgerUnavailable)
+
+
+class BatchLost(Exception):
+    """Another process has taken this batch over; what was done here is dropped."""
+
+
+class GivenBack(Exception):
+    """What the batch needs stayed away for too long; the text says what it was."""
+
+
+class Waiter:
+    """Patience for one batch: repeats a call until it works, keeps the lease meanwhile, and gives up at a deadline."""
+
+    def __init__(self, ledger: Ledger, beat: Callable[[], None], seconds: float) -> None:
+        """`beat` renews the lease; `seconds` from now the waiting ends in GivenBack."""
+        self._ledger = ledger
+        self._beat = beat
+        self._deadline = time.monotonic() + seconds
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return call()
+            except _PASSING as error:
+                if time.monotonic() + pause > self._deadline:
+                    raise GivenBack(str(error)) from error
+                self._tell(str(error), pause)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _tell(self, reason: str, pause: float) -> None:
+        logger.warning("Waiting: %s", reason)
+        try:
+            self._ledger.report_waiting(reason, 3 * pause)
+            self._beat()
+        except LedgerUnavailable:
+            return  # it is what is being waited for, or will be told next time
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a batch is worked on with; one per process."""
+
+    leases: Leases
+    ledger: Ledger
+    #: The pipeline, given a way to wait and a sign of life to give.
+    work: Callable[[Begun, Waiter, Callable[[], None]], BatchResult]
+    #: Put a batch on the queue of a model.
+    send: Callable[[str, BatchMessage], None]
+    max_attempts: int
+    #: Seconds that waiting may take, all in all.
+    patience: float
+
+
+def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
+    """Take the batch through its life; returns what became of it, for the log and Flower."""
+    leases = context.leases
+
+    def beat() -> None:
+        if not leases.renew(message):
+            raise BatchLost
+
+    waiter = Waiter(context.ledger, beat, context.patience)
+    try:
+        begun = waiter(lambda: leases.begin(message, redelivered=redelivered))
+        if not isinstance(begun, Begun):
+            return begun
+        if begun.attempt > context.max_attempts:
+            return _narrow_down(message, begun, context, "crashed", _CRASHED.format(context.max_attempts))
+        try:
+            result = context.work(begun, waiter, beat)
+        except SoftTimeLimitExceeded:
+            return _narrow_down(message, begun, context, "timeout", _TOO_SLOW)
+        first = waiter(lambda: leases.commit(message, result.indexed, result.unchanged, result.failures))
+    except BatchLost:
+        return "taken over by another worker"
+    except GivenBack as reason:
+        leases.release(message, count_attempt=False)
+        return f"given back: {reason}"
+    except (ModelError, BlobRefused) as error:
+        logger.error("Batch %d of job %s: %s", message.batch, message.job, error)
+        leases.release(message, count_attempt=True)
+        return f"given back: {error}"
+    return _summary(result) if first else "was accounted for before"
+
+
+def _narrow_down(message: BatchMessage, begun: Begun, context: Context, kind: FailureKind, reason: str) -> str:
+    """Something in this batch stops whoever works on it: find it by halves, then name it."""
+    if len(begun.images) == 1:
+        failure = Failure(path=begun.images[0].path, kind=kind, reason=reason)
+        context.leases.commit(message, 0, 0, [failure])
+        return f"failed: {reason}"
+    for half in context.leases.split(message, begun.images):
+        context.send(begun.model, half)
+    return "split in halves"
+
+
+_CRASHED = "The process that worked on this image ended {} times without a result; see the log of the workers."
+_TOO_SLOW = "This image alone takes longer than IMAGEFLEET_BATCH_SECONDS; make it smaller or raise the setting."
+
+
+def _summary(result: BatchResult) -> str:
+    return f"{result.indexed} indexed, {result.unchanged} unchanged, {len(result.failures)} failed"

@@ -1,0 +1,90 @@
+"""A worker's start and end: it warms up or does not live at all (FACTS, Celery 8)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from celery import signals
+
+from models.errors import ModelsError
+from models.spec import find
+from workers.app import app, send_batch
+from workers.contract import index_queue, search_queue
+from workers.settings import Settings, SettingsError, load
+
+logger = logging.getLogger(__name__)
+
+#: Tells the children, which do not see -Q, which models to hold. Set by the main process only.
+MODELS_VARIABLE = "IMAGEFLEET_WORKER_MODELS"
+
+_KINDS = (index_queue(""), search_queue(""))
+
+
+@signals.celeryd_after_setup.connect
+def _check_before_anything_starts(instance: Any, **_: Any) -> None:
+    """In the main process, before it makes children: wrong -Q, pool or model names end it with a sentence."""
+    try:
+        models = _models_of(instance)
+        settings = load()
+        for model in models:
+            find(model, settings.model_dir)
+    except (ModelsError, SettingsError, ValueError) as error:
+        _refuse_to_start(str(error))
+    os.environ[MODELS_VARIABLE] = ",".join(models)
+
+
+def _models_of(worker: Any) -> list[str]:
+    if "prefork" not in str(worker.pool_cls):
+        raise ValueError("imagefleet's workers run in the prefork pool only; leave -P out.")
+    queues = list(worker.app.amqp.queues.consume_from)
+    served = {queue.partition(".")[2] for queue in queues if queue.startswith(_KINDS)}
+    if not served or not all(queue.startswith(_KINDS) for queue in queues):
+        raise ValueError("Say which model this worker serves: -Q index.MODEL or -Q search.MODEL.")
+    return sorted(served)
+
+
+@signals.worker_process_init.connect
+def _warm_up(**_: Any) -> None:
+    """In each child: hold the models, or end the whole worker, which would only make such children again and again."""
+    from workers import runtime
+
+    try:
+        runtime.start(load(), os.environ[MODELS_VARIABLE].split(","))
+    except (ModelsError, SettingsError) as error:
+        logger.critical("This worker cannot work: %s", error)
+        os.kill(os.getppid(), signal.SIGTERM)
+        raise SystemExit(2) from error
+    except Exception:
+        logger.critical("This worker cannot work", exc_info=True)
+        os.kill(os.getppid(), signal.SIGTERM)
+        raise SystemExit(1) from None
+
+
+@signals.worker_process_shutdown.connect
+def _close(**_: Any) -> None:
+    from workers import runtime
+
+    runtime.stop()
+
+
+@signals.worker_ready.connect
+def _look_for_lost_batches(sender: Any, **_: Any) -> None:
+    """In the main process: the reconciler lives as long as it does."""
+    from functools import partial
+
+    from workers.leases import Leases
+    from workers.ledger import connect
+    from workers.reconciler import Reconciler
+
+    settings: Settings = load()
+    redis = connect(settings.redis_url.get_secret_value())
+    Reconciler(Leases.from_settings(settings, redis, f"{sender.hostname}:reconciler"), partial(send_batch, app)).start()
+
+
+def _refuse_to_start(sentence: str) -> NoReturn:
+    sys.stderr.write(f"imagefleet: {sentence}\n")
+    raise SystemExit(2)

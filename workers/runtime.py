@@ -1,0 +1,160 @@
+"""The composition root of a worker process: one encoder per model, one store, one ledger, made after the process began.
+
+CUDA and gRPC do not survive a fork (FACTS, Celery 6), so nothing here is made in the main process of a worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from models import preprocess, weights
+from models.encoder import Encoder
+from models.errors import ModelError
+from models.spec import ModelSpec, find
+from workers import batch, pipeline
+from workers.app import app, send_batch
+from workers.contract import Answer, BatchMessage, PruneAnswer, PruneRequest, SearchAnswer, SearchRequest
+from workers.image_root import ImageRoot, RootUnavailable
+from workers.leases import Begun, Leases
+from workers.ledger import Ledger, connect
+from workers.milvus import MilvusStore
+from workers.pipeline import BatchResult
+from workers.prune import prune
+from workers.settings import Settings
+from workers.store import Collection, StoreError
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before the soft limit at which a batch that waits for something is given back.
+MARGIN = 15.0
+
+
+class NotServed(Exception):
+    """A message came on a queue whose model this process does not hold."""
+
+
+def holder_name() -> str:
+    """Who holds a lease: unique per process, and readable in Redis."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+class Runtime:
+    """Everything that the tasks of one process work with."""
+
+    def __init__(self, settings: Settings, models: Sequence[str]) -> None:
+        """Raises ModelError if one of the models cannot be used on this machine."""
+        self._settings = settings
+        self._limits = preprocess.Limits(settings.formats, settings.max_file_bytes, settings.max_pixels)
+        self._specs = {name: find(name, settings.model_dir) for name in models}
+        self._encoders = {name: self._encoder(spec) for name, spec in self._specs.items()}
+        self._root = ImageRoot(settings.image_root, settings.max_file_bytes)
+        self._store = MilvusStore.from_settings(settings)
+        redis = connect(settings.redis_url.get_secret_value())
+        self._context = batch.Context(
+            leases=Leases.from_settings(settings, redis, holder_name()),
+            ledger=Ledger(redis),
+            work=self._index,
+            send=partial(send_batch, app),
+            max_attempts=settings.max_attempts,
+            patience=max(settings.batch_seconds - MARGIN, 1.0),
+        )
+
+    def index(self, message: BatchMessage, *, redelivered: bool) -> str:
+        """Take one batch through its life; returns what became of it."""
+        return batch.run(message, self._context, redelivered=redelivered)
+
+    def search(self, request: SearchRequest) -> SearchAnswer:
+        """Answer every query, if only with the sentence that says why there are no hits."""
+        try:
+            answers = self._search(request)
+        except (StoreError, ModelError, NotServed) as error:
+            answers = [Answer(query=query.name, error=str(error)) for query in request.queries]
+        return SearchAnswer(model=request.model, library=request.library, answers=answers)
+
+    def prune(self, request: PruneRequest) -> PruneAnswer:
+        """Look through one page of rows for files that are gone."""
+        try:
+            collection = self._collection(request.library, request.model)
+            return prune(request, collection=collection, root=self._root)
+        except (StoreError, RootUnavailable, NotServed) as error:
+            return PruneAnswer(looked_at=0, gone=0, deleted=0, next=None, error=str(error))
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._store.close()
+        self._context.ledger.close()
+
+    def _encoder(self, spec: ModelSpec) -> Encoder:
+        return Encoder(
+            spec,
+            weights.locate(spec, self._settings.model_dir),
+            limits=self._limits,
+            providers=self._settings.providers,
+            cpu_fallback=self._settings.cpu_fallback,
+            threads=self._settings.threads,
+        )
+
+    def _serving(self, model: str) -> Encoder:
+        if model not in self._encoders:
+            raise NotServed(f"This worker serves {', '.join(self._encoders)}, not {model}; see its -Q queues.")
+        return self._encoders[model]
+
+    def _collection(self, library: str, model: str) -> Collection:
+        self._serving(model)
+        collection = self._store.collection(library, self._specs[model], create=False)
+        if collection is None:
+            raise NotServed(
+                f"Nothing in library {library!r} is indexed by model {model!r}; `imagefleet index DIR --model {model}` does it."
+            )
+        return collection
+
+    def _index(self, begun: Begun, waiter: batch.Waiter, beat: Callable[[], None]) -> BatchResult:
+        encoder = self._serving(begun.model)
+        create = partial(self._store.collection, begun.library, self._specs[begun.model], create=True)
+        return pipeline.index_batch(
+            begun.images,
+            encoder=encoder,
+            collection=waiter(create),
+            root=self._root,
+            patience=waiter,
+            micro_batch=self._settings.micro_batch,
+            beat=beat,
+        )
+
+    def _search(self, request: SearchRequest) -> list[Answer]:
+        collection = self._collection(request.library, request.model)
+        return pipeline.search(
+            request,
+            encoder=self._serving(request.model),
+            collection=collection,
+            root=self._root,
+            thumbnail=lambda data, side: preprocess.thumbnail(data, side, self._limits),
+        )
+
+
+_current: Runtime | None = None
+
+
+def start(settings: Settings, models: Sequence[str]) -> None:
+    """Make this process's runtime, once; raises ModelError."""
+    global _current
+    _current = Runtime(settings, models)
+
+
+def current() -> Runtime:
+    """This process's runtime; tasks run only after `start`."""
+    assert _current is not None, "the worker process was not initialised"  # noqa: S101
+    return _current
+
+
+def stop() -> None:
+    """Close what `start` opened."""
+    global _current
+    if _current is not None:
+        _current.close()
+        _current = None
