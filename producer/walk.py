@@ -1,0 +1,153 @@
+"""Walking folders: sorted, lazily, without loops; what is passed over is counted by its reason."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from workers.contract import PATH_MAX, Image
+
+#: File suffixes of the formats that the settings can name, lower case.
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".mpo",),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+}
+#: Reasons counted apart; what comes later is counted as `other`, so that no folder can fill the ledger with names.
+REASONS_MAX = 50
+#: Unreadable folders that are remembered by name.
+NAMED_MAX = 20
+_PLAIN_SUFFIX = re.compile(r"\.[a-z0-9_~+-]{1,10}")
+
+
+@dataclass(slots=True)
+class Skipped:
+    """What a walk passed over: how much for which reason, and the first folders that could not be read."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+
+    def count(self, reason: str) -> None:
+        known = reason in self.reasons or len(self.reasons) < REASONS_MAX
+        self.reasons[reason if known else "other"] += 1
+
+    def cannot_read(self, folder: str, error: OSError) -> None:
+        self.count("unreadable folder")
+        if len(self.unreadable) < NAMED_MAX:
+            self.unreadable.append(f"{folder} ({error.strerror or error})")
+
+
+def image_at(file: str | os.PathLike[str], path: str) -> Image:
+    """What the file system says of a file now; size and time are 0 where it says nothing."""
+    try:
+        found = os.stat(file)  # noqa: PTH116 - a Path per file costs more than the call
+    except (OSError, ValueError):
+        return Image(path, 0, 0)
+    return Image(path, found.st_size, found.st_mtime_ns)
+
+
+class Walk:
+    """Depth first and sorted. Folders that are symbolic links are not followed, so that there are no loops."""
+
+    def __init__(self, starts: Sequence[str], root: str, suffixes: frozenset[str], skipped: Skipped) -> None:
+        self._starts = starts
+        self._asked_for = frozenset(starts)
+        self._prefix = len(root.rstrip("/")) + 1
+        self._suffixes = suffixes
+        self._skipped = skipped
+        self._begun: set[str] = set()
+
+    def images(self) -> Iterator[Image]:
+        for start in self._starts:
+            if os.path.isdir(start):  # noqa: PTH112
+                yield from self._below(start)
+            else:
+                yield image_at(start, start[self._prefix :])
+
+    def _below(self, start: str) -> Iterator[Image]:
+        stack = [start]
+        while stack:
+            folder = stack.pop()
+            if not self._first_time(folder):
+                continue
+            entries = self._entries(folder)
+            yield from self._files(entries)
+            stack += [entry.path for entry in reversed(entries) if _is_folder(entry)]
+
+    def _first_time(self, folder: str) -> bool:
+        """Only the folders that were asked for can be met twice."""
+        if folder in self._begun:
+            return False
+        if folder in self._asked_for:
+            self._begun.add(folder)
+        return True
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            self._skipped.cannot_read(folder, error)
+            return []
+        hidden = sum(entry.name.startswith(".") for entry in entries)
+        if hidden:
+            self._skipped.reasons["hidden"] += hidden
+        return [entry for entry in entries if not entry.name.startswith(".")]
+
+    def _files(self, entries: Iterable[os.DirEntry[str]]) -> Iterator[Image]:
+        for entry in entries:
+            if _is_folder(entry):
+                continue
+            reason = self._reason_to_skip(entry)
+            if reason is None:
+                yield self._image(entry)
+            else:
+                self._skipped.count(reason)
+
+    def _reason_to_skip(self, entry: os.DirEntry[str]) -> str | None:
+        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+        if entry.is_symlink() and _leads_to_folder(entry):
+            return "linked folder"
+        if suffix not in self._suffixes:
+            return _name_of_suffix(suffix)
+        if not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
+            return "not a file"
+        if len(os.fsencode(entry.path)) > PATH_MAX:
+            return "path too long"
+        return None
+
+    def _image(self, entry: os.DirEntry[str]) -> Image:
+        try:
+            found = entry.stat()
+        except OSError:
+            return Image(entry.path[self._prefix :], 0, 0)
+        return Image(entry.path[self._prefix :], found.st_size, found.st_mtime_ns)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return entry.is_dir(follow_symlinks=False)
+    return False
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return entry.is_dir()
+    return False
+
+
+def _name_of_suffix(suffix: str) -> str:
+    if not suffix:
+        return "no suffix"
+    return suffix if _PLAIN_SUFFIX.fullmatch(suffix) else "other"
