@@ -1,0 +1,53 @@
+# What one does with imagefleet. Each target makes the environment that it needs (in .venv, without root) and says so.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint types bench lock environment environment-dev
+
+PYTHON_HERE := .venv/bin/python
+IMAGEFLEET := $(PYTHON_HERE) -m producer.cli
+# A DIR that happens to be in the environment is not meant.
+ifeq ($(origin DIR),command line)
+export DEMO_DIR := $(DIR)
+endif
+
+help:
+	@echo 'make demo             index and search sample pictures; DIR=~/Pictures for your own'
+	@echo 'make up               start everything on this machine; Ctrl-C stops it'
+	@echo 'make test             all tests; ARGS="-k ledger" for some'
+	@echo 'make lint types       style, import rules, types'
+	@echo 'make bench            figures: images per second, seconds per search'
+	@echo 'make lock             newest versions into requirements/'
+
+environment:
+	@sh requirements/environment.sh local
+
+environment-dev:
+	@sh requirements/environment.sh dev
+
+# The shell does not open `~` in DIR=~/Pictures everywhere, so it is done here.
+demo: environment
+	@case "$$DEMO_DIR" in \
+	'') exec $(IMAGEFLEET) demo ;; \
+	'~'|'~/'*) exec $(IMAGEFLEET) demo --dir "$$HOME$${DEMO_DIR#'~'}" ;; \
+	*) exec $(IMAGEFLEET) demo --dir "$$DEMO_DIR" ;; \
+	esac
+
+up: environment
+	@exec $(IMAGEFLEET) up $(ARGS)
+
+test: environment-dev
+	@$(PYTHON_HERE) -m pytest -m 'not slow' $(ARGS)
+
+lint: environment-dev
+	@$(PYTHON_HERE) -m ruff check .
+	@$(PYTHON_HERE) -m ruff format --check .
+	@.venv/bin/lint-imports --no-logo
+
+types: environment-dev
+	@$(PYTHON_HERE) -m mypy
+
+bench: environment
+	@$(PYTHON_HERE) -m benchmarks $(ARGS)
+
+lock:
+	@sh requirements/lock.sh
