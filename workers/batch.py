@@ -109,7 +109,9 @@ def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
     except GivenBack as reason:
         leases.release(message, count_attempt=False)
         return f"given back: {reason}"
-    except (ModelError, BlobRefused) as error:
+    except BlobRefused as error:
+        return _write_off(message, leases, str(error))
+    except ModelError as error:
         logger.error("Batch %d of job %s: %s", message.batch, message.job, error)
         leases.release(message, count_attempt=True)
         return f"given back: {error}"
@@ -125,6 +127,13 @@ def _narrow_down(message: BatchMessage, begun: Begun, context: Context, kind: Fa
     for half in context.leases.split(message, begun.images):
         context.send(begun.model, half)
     return "split in halves"
+
+
+def _write_off(message: BatchMessage, leases: Leases, reason: str) -> str:
+    """A list of images that cannot be read will not be readable next time: the job must not wait for it."""
+    failure = Failure(path=f"(batch {message.batch})", kind="refused", reason=f"{reason} Index the folder again.")
+    leases.commit(message, 0, 0, [failure] * message.count)
+    return f"failed: {reason}"
 
 
 _CRASHED = "The process that worked on this image ended {} times without a result; see the log of the workers."

@@ -95,15 +95,21 @@ class ImageRoot:
 
     def _read(self, real: str) -> File:
         descriptor = os.open(real, _FLAGS)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        try:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise PathRefused("It is no regular file.")
-            if status.st_size > self._max_bytes:
-                raise ImageTooLarge(
-                    f"The file has {status.st_size} bytes, more than the {self._max_bytes} that are allowed."
-                )
-            data = file.read(self._max_bytes + 1)
-        if len(data) > self._max_bytes:
-            raise ImageTooLarge(f"The file grew past the {self._max_bytes} bytes that are allowed.")
+            self._check_kind_and_size(status)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(status.st_size + 1)
+        finally:
+            os.close(descriptor)
+        if len(data) != status.st_size:
+            raise UnreadableImage("The file changed while it was read; index again when it is complete.")
         return File(data=data, size=len(data), mtime_ns=status.st_mtime_ns)
+
+    def _check_kind_and_size(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise PathRefused("It is no regular file.")
+        if status.st_size > self._max_bytes:
+            raise ImageTooLarge(
+                f"The file has {status.st_size} bytes, more than the {self._max_bytes} that are allowed."
+            )

@@ -146,7 +146,7 @@ RELEASE = """
 local job, n, holder, back = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key = batch_key(job, n)
 if redis.call('HGET', key, 'holder') ~= holder then return 0 end
-redis.call('HINCRBY', key, 'attempts', -back)
+redis.call('HINCRBY', key, 'attempts', 0 - back)
 redis.call('ZADD', LEASES, 'XX', now, lease(job, n))
 return 1
 """

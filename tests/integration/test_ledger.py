@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis import Redis
 
+from tests.services import free_port
 from tests.waiting import wait_until
 from workers.contract import BatchMessage, Failure, Image, index_queue
 from workers.leases import Begun, Leases
@@ -214,8 +215,8 @@ def test_jobs_are_found_by_the_beginning_of_their_id(ledger: Ledger, job: str) -
     assert [state.id for state in ledger.jobs()] == [other, job]
 
 
-def test_a_redis_that_is_not_there_gives_a_sentence(free_port: int) -> None:
+def test_a_redis_that_is_not_there_gives_a_sentence() -> None:
     with pytest.raises(LedgerUnavailable, match="imagefleet up"):
-        Ledger(connect(f"redis://127.0.0.1:{free_port}/0")).ping()
+        Ledger(connect(f"redis://127.0.0.1:{free_port()}/0")).ping()
     with pytest.raises(LedgerUnavailable, match="no Redis address"):
         connect("nonsense")

@@ -1,0 +1,183 @@
+"""From paths to rows and from a question to hits, with a store in memory and an encoder without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from models.errors import ImageError
+from tests.fake_encoder import BLANK, BROKEN, FakeEncoder, vector_of
+from tests.fakes import InMemoryStore
+from tests.specs import tiny_spec
+from workers.contract import Image, Query, SearchRequest
+from workers.image_root import ImageRoot
+from workers.pipeline import BatchResult, index_batch, search
+from workers.store import Collection
+
+T = TypeVar("T")
+
+
+def at_once(call: Callable[[], T]) -> T:
+    return call()
+
+
+@pytest.fixture
+def collection() -> Collection:
+    found = InMemoryStore().collection("images", tiny_spec(), create=True)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:
+    return FakeEncoder()
+
+
+class Folder:
+    """A folder of files and the batch that indexes them."""
+
+    def __init__(self, path: Path, collection: Collection, encoder: FakeEncoder) -> None:
+        self.path, self.collection, self.encoder = path, collection, encoder
+        self.root = ImageRoot(path, max_bytes=1000)
+
+    def write(self, **files: bytes) -> list[Image]:
+        for name, data in files.items():
+            (self.path / name).write_bytes(data)
+        return self.images(*files)
+
+    def images(self, *names: str) -> list[Image]:
+        stats = [(name, (self.path / name).stat()) for name in names]
+        return [Image(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+    def index(self, images: list[Image]) -> BatchResult:
+        return index_batch(
+            images,
+            encoder=self.encoder,
+            collection=self.collection,
+            root=self.root,
+            patience=at_once,
+            micro_batch=2,
+            beat=lambda: None,
+        )
+
+    def ask(self, *queries: Query, limit: int = 10, thumbnail: int = 0) -> list[list[str] | str]:
+        answers = search(
+            SearchRequest(model="tiny", library="images", limit=limit, queries=list(queries), thumbnail=thumbnail),
+            encoder=self.encoder,
+            collection=self.collection,
+            root=self.root,
+            thumbnail=lambda data, side: data[:side],
+        )
+        return [answer.error or [hit.path for hit in answer.hits] for answer in answers]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, collection: Collection, encoder: FakeEncoder) -> Folder:
+    return Folder(tmp_path, collection, encoder)
+
+
+def test_a_broken_picture_shifts_no_vector_to_a_neighbour(folder: Folder) -> None:
+    images = folder.write(a=b"1", b=BROKEN, c=b"3", d=BLANK, e=b"5")
+    result = folder.index(images)
+    assert (result.indexed, result.unchanged) == (3, 0)
+    assert {failure.path for failure in result.failures} == {"b", "d"}
+    for name, data in {"a": b"1", "c": b"3", "e": b"5"}.items():
+        np.testing.assert_allclose(folder.collection.vector(name), vector_of(data))
+    assert folder.collection.vector("b") is None
+
+
+def test_unchanged_files_are_counted_and_not_read_again(folder: Folder, encoder: FakeEncoder) -> None:
+    images = folder.write(a=b"1", b=b"2")
+    folder.index(images)
+    encoder.runs.clear()
+    result = folder.index(images)
+    assert (result.indexed, result.unchanged, encoder.runs) == (0, 2, [])
+
+
+def test_a_changed_file_is_embedded_again_in_its_own_row(folder: Folder) -> None:
+    folder.index(folder.write(a=b"1", b=b"2"))
+    result = folder.index(folder.write(a=b"other", b=b"2"))
+    assert result.indexed >= 1
+    assert folder.collection.count() == 2
+    np.testing.assert_allclose(folder.collection.vector("a"), vector_of(b"other"))
+
+
+def test_the_session_sees_micro_batches(folder: Folder, encoder: FakeEncoder) -> None:
+    folder.index(folder.write(a=b"1", b=b"2", c=b"3", d=BROKEN, e=b"5"))
+    assert encoder.runs == [2, 1, 1]
+
+
+def test_every_failure_has_its_class(folder: Folder) -> None:
+    images = folder.write(broken=BROKEN, large=b"x" * 2000)
+    missing, outside = Image("missing", 1, 1), Image("../outside", 1, 1)
+    result = folder.index([*images, missing, outside])
+    kinds = {failure.path: failure.kind for failure in result.failures}
+    assert kinds == {"broken": "unreadable", "large": "too_large", "missing": "not_found", "../outside": "refused"}
+
+
+def test_what_beat_raises_leaves_nothing_behind(folder: Folder) -> None:
+    class Stopped(Exception):
+        pass
+
+    def beat() -> None:
+        raise Stopped
+
+    images = folder.write(a=b"1")
+    with pytest.raises(Stopped):
+        index_batch(
+            images,
+            encoder=folder.encoder,
+            collection=folder.collection,
+            root=folder.root,
+            patience=at_once,
+            micro_batch=2,
+            beat=beat,
+        )
+    assert folder.collection.count() == 0
+
+
+def test_an_indexed_picture_finds_itself_first(folder: Folder) -> None:
+    folder.index(folder.write(a=b"1", b=b"2", c=b"3"))
+    by_picture, by_path = folder.ask(Query.of_picture("q", b"2"), Query(name="c", like="c"))
+    assert by_picture[0] == "b"
+    assert by_path[0] == "c"
+    assert len(by_picture) == 3
+
+
+def test_one_bad_query_does_not_spoil_the_others(folder: Folder) -> None:
+    folder.index(folder.write(a=b"1"))
+    answers = folder.ask(
+        Query.of_picture("broken", BROKEN),
+        Query.of_picture("good", b"1"),
+        Query(name="no base64", picture="!"),
+        Query(name="unknown", like="nowhere"),
+        Query.of_picture("blank", BLANK),
+    )
+    assert answers[1] == ["a"]
+    assert "damaged" in answers[0]
+    assert "base64" in answers[2]
+    assert "not indexed" in answers[3]
+    assert "Nothing to see" in answers[4]
+
+
+def test_hits_carry_thumbnails_only_when_asked_and_only_of_files_that_are_there(folder: Folder) -> None:
+    folder.index(folder.write(a=b"1", b=b"2"))
+    (folder.path / "b").unlink()
+    request = SearchRequest(
+        model="tiny", library="images", limit=5, queries=[Query.of_picture("q", b"1")], thumbnail=64
+    )
+
+    def shrink(data: bytes, side: int) -> bytes:
+        if data == b"2":
+            raise ImageError("never reached")
+        return b"small"
+
+    (answer,) = search(
+        request, encoder=folder.encoder, collection=folder.collection, root=folder.root, thumbnail=shrink
+    )
+    assert {hit.path: hit.thumbnail for hit in answer.hits} == {"a": "c21hbGw=", "b": None}
+    assert answer.thumbnail == "c21hbGw="
