@@ -1,0 +1,192 @@
+"""`index`, `retry` and `prune`: the commands that change what is indexed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from producer.board import Board
+    from producer.client import Client, Job
+    from producer.jobs import Started
+    from producer.sources import Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def of_models(command: F) -> F:
+    """Add --model, any number of times, and --library."""
+    models = click.option("--model", "-m", "models", multiple=True, metavar="M", help="Model; may be given again.")
+    library = click.option("--library", "-l", metavar="L", help="Name of the set of pictures.")
+    return models(library(command))
+
+
+waits = click.option("--wait/--no-wait", default=True, show_default=True, help="Show progress until all is done.")
+
+
+@click.command()
+@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
+@of_models
+@waits
+@click.option("--dry-run", is_flag=True, help="Count what would be queued, and queue nothing.")
+@click.option("--from-file", metavar="LIST", help="Take paths from this file, one a line; - for standard input.")
+@click.option("--null", is_flag=True, help="Paths in LIST are separated by NUL, as by `find -print0`.")
+def index(
+    folders: Sequence[Path],
+    models: Sequence[str],
+    library: str | None,
+    wait: bool,
+    dry_run: bool,
+    from_file: str | None,
+    null: bool,
+) -> int | None:
+    """Index all pictures below folders.
+
+    What is indexed already and has not changed is passed over, so the same command again is cheap. Ctrl-C leaves the
+    work to the workers.
+    """
+    from producer.client import Client
+
+    if bool(folders) == (from_file is not None):
+        raise click.UsageError("Name folders to index, or a list with --from-file, and not both.")
+    client = Client()
+    if from_file is None:
+        return _index(client, client.walk(folders), models, library, wait, dry_run)
+    with _opened(from_file) as stream:
+        return _index(client, client.listed(stream, null=null), models, library, wait, dry_run)
+
+
+@click.command()
+@click.argument("job", metavar="JOB")
+@waits
+def retry(job: str, wait: bool) -> int | None:
+    """Queue the failed images of a job again."""
+    from producer.client import Client
+
+    client = Client()
+    return _followed(client, lambda started: [client.retry(job, started=started)], wait)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@of_models
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(folder: Path, models: Sequence[str], library: str | None, yes: bool) -> None:
+    """Remove images from the index whose file is gone. Says first how many; DIR may be gone, too."""
+    from producer.client import Client
+
+    client = Client()
+    for model in models or client.settings.models:
+        _prune(client, folder, model, library, yes)
+
+
+def _index(
+    client: Client, source: Source, models: Sequence[str], library: str | None, wait: bool, dry_run: bool
+) -> int | None:
+    if dry_run:
+        _count(source)
+        return None
+    done = _followed(client, lambda started: client.feed(source, models, library, started=started), wait)
+    for folder in source.skipped.unreadable:
+        click.echo(f"Not read: {folder}", err=True)
+    return done
+
+
+def _count(source: Source) -> None:
+    from producer.feeding import nothing_found
+    from producer.shown import amounts, counted
+
+    number = size = 0
+    for image in source:
+        number, size = number + 1, size + image.size
+    if not number:
+        raise nothing_found(source)
+    click.echo(f"{counted(number, 'image')}, {size / 1e6:,.1f} MB in {source.where}; nothing was queued.")
+    if source.skipped.reasons:
+        click.echo(f"Skipped: {amounts(source.skipped.reasons)}.")
+
+
+def _followed(client: Client, feed: Callable[[Started], Iterable[Job]], wait: bool) -> int | None:
+    """Feed jobs with a progress bar, wait if that is wanted, and say how it ended."""
+    begun: list[Job] = []
+    walking = True
+
+    def started(jobs: Sequence[Job]) -> None:
+        begun.extend(jobs)
+        board.follow([job.id for job in jobs])
+
+    try:
+        with _board(client) as board:
+            feed(started)
+            walking = False
+            if wait:
+                board.until_over()
+    except KeyboardInterrupt:
+        return _left(begun, walking)
+    _say_how_it_went(client, begun, wait)
+    return None
+
+
+def _board(client: Client) -> Board:
+    from producer.board import Board
+    from producer.progress import face
+
+    return Board(client.ledger, client.listeners, face())
+
+
+def _left(jobs: Sequence[Job], walking: bool) -> int:
+    from producer.board import left_behind
+    from producer.cli import INTERRUPTED
+
+    click.echo(left_behind([job.status() for job in jobs], walking), err=True)
+    return INTERRUPTED
+
+
+def _say_how_it_went(client: Client, jobs: Sequence[Job], waited: bool) -> None:
+    from producer.report import summary_lines
+    from producer.shown import amounts, counted
+
+    states = [job.status() for job in jobs]
+    for state in states:
+        if waited:
+            click.echo("\n".join(summary_lines(state)))
+        else:
+            click.echo(
+                f"{state.model}: {counted(state.queued, 'image')} queued; `imagefleet status {state.id} --watch`"
+            )
+    skipped = states[0].skipped
+    if skipped:
+        click.echo(f"Skipped: {amounts(skipped)}.")
+
+
+def _prune(client: Client, folder: Path, model: str, library: str | None, yes: bool) -> None:
+    from producer.shown import counted, shown
+
+    found = client.prune(folder, model=model, library=library)
+    looked = f"{model}: {counted(found.looked_at, 'image')} below {shown(str(folder))}"
+    if not found.gone:
+        click.echo(f"{looked}, none of them gone.")
+        return
+    click.echo(f"{looked}, {found.gone:,} of them gone, for example:")
+    click.echo("".join(f"  {shown(str(client.settings.image_root / path))}\n" for path in found.examples), nl=False)
+    if found.gone == found.looked_at:
+        click.echo("That is all of them; is a disk not mounted?")
+    if yes or click.confirm(f"Remove {counted(found.gone, 'image')} from the index?"):
+        deleted = client.prune(folder, model=model, library=library, delete=True).deleted
+        click.echo(f"{model}: {counted(deleted, 'image')} removed from the index; no file was touched.")
+
+
+def _opened(name: str) -> BinaryIO:
+    from producer.errors import FolderUnreadable
+    from producer.shown import shown
+
+    if name == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise FolderUnreadable(f"The list {shown(name)} cannot be read ({error.strerror}).") from None
