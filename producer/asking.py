@@ -170,6 +170,8 @@ def total(pages: Iterable[PruneAnswer]) -> PruneAnswer:
 
 
 def _checked(kind: type[Answer], answer: dict[str, object]) -> Answer:
+    if set(answer) == {"error"}:
+        raise RequestFailed(str(answer["error"]))
     try:
         return kind.model_validate(answer)
     except ValidationError:

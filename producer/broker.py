@@ -11,8 +11,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from producer.errors import BrokerUnavailable, RequestFailed, full, is_full
-from workers.app import make_app
-from workers.contract import INDEX_BATCH, BatchMessage, index_queue
+from workers.app import make_app, send_batch
+from workers.contract import BatchMessage
 from workers.settings import Settings
 
 #: Attempts to connect for one message; the caller is the one that is patient.
@@ -31,16 +31,8 @@ class Broker:
 
     def send_batch(self, model: str, message: BatchMessage) -> None:
         """Queue one batch; its images are in the ledger."""
-        said = f"job {message.job}, batch {message.batch}, {message.count} images"
         with _translated():
-            self._app.send_task(
-                INDEX_BATCH,
-                kwargs=message.model_dump(),
-                queue=index_queue(model),
-                argsrepr="()",
-                kwargsrepr=said,
-                ignore_result=True,
-            )
+            send_batch(self._app, model, message)
 
     def send_request(self, task: str, queue: str, request: dict[str, Any], said: str) -> str:
         """Queue a request that somebody waits for; the task's id. `said` stands for it in Flower."""

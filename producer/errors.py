@@ -64,7 +64,7 @@ class CannotWrite(ClientError):
 
 
 #: What an error of Redis holds when its memory is used up.
-FULL = "OOM "
+FULL = "used memory > 'maxmemory'"
 
 
 def is_full(error: BaseException) -> bool:

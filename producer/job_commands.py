@@ -30,13 +30,13 @@ def status(job: str | None, watch: bool, as_json: bool) -> int | None:
     from producer.client import Client
 
     client = Client()
-    states = [client.status(job)] if job else _of_interest(client.jobs())
+    states = [client.status(job)] if job is not None else _of_interest(client.jobs())
     if watch and states and not _watched(client, states):
         return 130
     states = [client.status(state.id) for state in states] if watch else states
     if as_json:
         documents = [report.job_document(state) for state in states]
-        click.echo(report.as_json(documents[0] if job else documents))
+        click.echo(report.as_json(documents if job is None else documents[0]))
     else:
         lines = (line for state in states for line in report.job_lines(state, client.settings.image_root))
         click.echo("\n".join(lines) or NO_JOBS)
@@ -81,7 +81,7 @@ def failures(job: str, file: str | None, as_json: bool) -> None:
         click.echo(report.as_json([failure.model_dump() for failure in found]))
     else:
         empty = True
-        for line in report.failure_lines(found):
+        for line in report.failure_lines(found, client.settings.image_root):
             empty = False
             click.echo(line)
         if empty:

@@ -50,13 +50,9 @@ def show_model(name: str) -> None:
 
 
 def _is_here(spec: ModelSpec, settings: Settings) -> bool:
-    from models.errors import WeightsMissing
-    from models.weights import locate
+    from models.spec import BUILTIN
 
-    try:
-        return locate(spec, settings.model_dir).is_file()
-    except WeightsMissing:
-        return False
+    return ((BUILTIN if spec.builtin else settings.model_dir) / spec.file).is_file()
 
 
 def _document(spec: ModelSpec, settings: Settings) -> dict[str, object]:

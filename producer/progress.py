@@ -107,7 +107,7 @@ class Lines:
     def __init__(self, stream: TextIO, every: float = LINE_EVERY) -> None:
         self._stream = stream
         self._every = every
-        self._last = 0.0
+        self._last = time.monotonic()
 
     def draw(self, readings: Sequence[Reading]) -> None:
         finished = all(over(reading.state) for reading in readings)

@@ -59,7 +59,7 @@ def job_lines(state: JobState, root: Path) -> Iterator[str]:
     total = "" if state.walked else " so far"
     yield f"Job {state.id}: {state.phase}, {state.model}, library {state.library}"
     yield f"  folders  {folder_names(state, root)}"
-    yield f"  begun    {_ago(state.now - state.created)}, {clock(elapsed(state))} long"
+    yield f"  begun    {_ago(state.now - state.created)}, {'took' if state.finished else 'for'} {clock(elapsed(state))}"
     yield f"  images   {state.done:,} of {state.queued:,} done{total}: {_counts(state)}"
     if state.skipped:
         yield f"  skipped  {amounts(state.skipped)}"
@@ -89,12 +89,12 @@ def jobs_table(states: Iterable[JobState], root: Path) -> Table:
     return table
 
 
-def failure_lines(failures: Iterable[Failure]) -> Iterator[str]:
+def failure_lines(failures: Iterable[Failure], root: Path) -> Iterator[str]:
     """One line each as they come, then how many of each class."""
     classes: Counter[str] = Counter()
     for failure in failures:
         classes[failure.kind] += 1
-        yield f"{shown(failure.path)}: {failure.kind}: {shown(failure.reason)}"
+        yield f"{shown(str(root / failure.path))}: {failure.kind}: {shown(failure.reason)}"
     if classes:
         yield ""
         yield f"{counted(classes.total(), 'image')} failed:"
