@@ -4,7 +4,7 @@
 .PHONY: help demo up test lint types bench lock environment environment-dev
 
 PYTHON_HERE := .venv/bin/python
-IMAGEFLEET := $(PYTHON_HERE) -m producer.cli
+IMAGEFLEET := .venv/bin/imagefleet
 # A DIR that happens to be in the environment is not meant.
 ifeq ($(origin DIR),command line)
 export DEMO_DIR := $(DIR)
