@@ -16,7 +16,7 @@ import click
 @click.option("--workers", type=int, metavar="N", help="Index processes; by default one per usable core.")
 @click.option("--model", "models", multiple=True, metavar="M", help="Serve this model; may be given several times.")
 @click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Image root: workers read only below it.")
-@click.option("--flower-port", type=int, metavar="P", help="Port of Flower; 0 picks a free one.")
+@click.option("--flower-port", type=click.IntRange(0, 65535), metavar="P", help="Port of Flower; 0 picks a free one.")
 @click.option("--detach", is_flag=True, help="Return when all answers; `imagefleet down` stops it.")
 def up(workers: int | None, models: tuple[str, ...], root: Path | None, flower_port: int | None, detach: bool) -> None:
     """Start Redis, Milvus Lite, workers and Flower on this machine.

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,11 @@ class StateFolder:
 
     def prepare(self) -> None:
         """Make the folder with all below; idempotent. Raises CannotStart if it is not ours, or cannot be written."""
+        self._own(self.root)
         with self.writing():
             for folder in (self.root, self.run, self.redis, self.milvus, self.root / "logs", self.socket.parent):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._own(self.root, self.socket.parent)
+            self._own(self.socket.parent)
             self.socket.parent.chmod(0o700)
             free = shutil.disk_usage(self.root).free
         if free < MIN_FREE:
@@ -157,9 +158,9 @@ class StateFolder:
                 f"Another `imagefleet up` or `down` is at work in {self.root}; try again in a moment."
             ) from None
 
-    def _own(self, *folders: Path) -> None:
+    def _own(self, folder: Path) -> None:
         # The short folder has a name that anyone can guess, so it might have been laid there by somebody else.
-        for folder in folders:
+        with suppress(OSError):
             if folder.lstat().st_uid != os.geteuid():
                 raise CannotStart(
                     f"{folder} belongs to another user; set IMAGEFLEET_STATE_DIR to a folder of your own."

@@ -57,13 +57,13 @@ def end_orphans(folder: StateFolder) -> bool:
     return _end_redis(folder) or bool(left)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Ask until the condition holds; False if it did not within `seconds`."""
+def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
+    """Ask every `pause` seconds until the condition holds; False if it did not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(pause)
     return True
 
 

@@ -21,8 +21,8 @@ from workers.local.programs import Program
 ANSWER_SECONDS = 10.0
 #: Seconds that it may take to go to the background.
 LAUNCH_SECONDS = 30.0
-#: Failed starts in a row, with pauses of 1, 2 and 3 s, after which a program is given up.
-RETRIES = 3
+#: Times that a program which does not stay up is started again, after pauses of 1 and 2 s.
+RETRIES = 2
 _LOG_BYTES = 5 * 2**20
 _LOG_BACKUPS = 3
 
