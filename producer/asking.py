@@ -51,6 +51,8 @@ def picture_query(place: str | os.PathLike[str]) -> Query:
     file = Path(place).expanduser()
     name = os.fspath(place)
     try:
+        if file.is_dir():
+            raise PictureMissing(f"{shown(name)} is a folder; name a picture in it.")
         if not file.is_file():
             raise PictureMissing(missing("picture", name))
         size = file.stat().st_size

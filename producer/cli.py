@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 #: Exit codes.
-DONE, BROKEN, WRONG, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
+DONE, BROKEN, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 class Commands(click.Group):
@@ -106,7 +106,7 @@ def _ended_by(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else BROKEN
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
-        return NOBODY_READS
+        return BROKEN
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return _interrupted(error)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):

@@ -76,7 +76,7 @@ def retry(job: str, wait: bool) -> int | None:
 @of_models
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(folder: Path, models: Sequence[str], library: str | None, yes: bool) -> None:
-    """Remove images from the index whose file is gone. Says first how many; DIR may be gone, too."""
+    """Remove images below DIR from the index whose file is gone. Says first how many, and asks."""
     from producer.client import Client
 
     client = Client()
@@ -155,9 +155,8 @@ def _say_how_it_went(client: Client, jobs: Sequence[Job], waited: bool) -> None:
         if waited:
             click.echo("\n".join(summary_lines(state)))
         else:
-            click.echo(
-                f"{state.model}: {counted(state.queued, 'image')} queued; `imagefleet status {state.id} --watch`"
-            )
+            queued = counted(state.queued, "image")
+            click.echo(f"{state.model}: {queued} queued; `imagefleet status {state.id} --watch` shows how far it is.")
     skipped = states[0].skipped
     if skipped:
         click.echo(f"Skipped: {amounts(skipped)}.")

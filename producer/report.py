@@ -164,7 +164,12 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column in ("job", "begun"),
+        )
     return table
 
 

@@ -103,7 +103,7 @@ class Searches(Connection):
         delete: bool = False,
         timeout: float = TIMEOUT,
     ) -> PruneAnswer:
-        """Count the rows below a folder whose file is gone, and with `delete` remove them. The folder may be gone too.
+        """Count the rows below a folder whose file is gone, and with `delete` remove them.
 
         `timeout` is for one page of rows. Raises OutsideImageRoot, UnknownModel, NoAnswer, RequestFailed.
         """
