@@ -1,4 +1,4 @@
-"""Does it answer? One cheap question for each part of the stack; none takes longer than ASK_SECONDS."""
+"""Does it answer? One cheap question for each part of the stack; each ends within a few times ASK_SECONDS."""
 
 from __future__ import annotations
 

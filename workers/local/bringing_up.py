@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
-from workers.local import answers, ports
+from workers.local import answers, ports, redis_server
 from workers.local.ending import Say, log_end, raise_if_failed
 from workers.local.errors import CannotStart, StackFailed
 from workers.local.folder import StateFolder
@@ -88,7 +88,10 @@ def bring_up(plan: Plan, folder: StateFolder, say: Say) -> None:
         if name in plan.ports:
             client.start(name)
     url = plan.settings.redis_url.get_secret_value()
-    riser.wait_for("redis", lambda: answers.redis_answers(url))
+    if plan.own_redis:
+        riser.wait_for(
+            "redis", lambda: redis_server.is_ours(folder, plan.ports["redis"]) and answers.redis_answers(url)
+        )
     # The rest needs Redis now, and Milvus only for the first batch: it starts while Milvus Lite reads its data.
     client.start("index", group="workers")
     client.start("search", group="workers")

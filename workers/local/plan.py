@@ -1,6 +1,6 @@
 """What an `up` is to start: its options, the environment and what the last `up` left, brought together and checked.
 
-Nothing is started here, and nothing written; every wrong value is found before the first process lives.
+Nothing is started here; every wrong value is found before the first process lives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from models.errors import ModelsError
 from models.spec import find
 from models.weights import locate, read
-from workers.local import ports
+from workers.local import ports, redis_server
 from workers.local.errors import CannotStart
 from workers.local.folder import StateFolder
 from workers.settings import Settings, SettingsError, load
@@ -71,13 +71,13 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-def make(options: Options, folder: StateFolder, redis_password: str) -> Plan:
+def make(options: Options, folder: StateFolder) -> Plan:
     """Check and complete the options; raises CannotStart with one sentence."""
     own = _own_servers()
     _need(("supervisor", "flower", *(("milvus_lite",) if "milvus" in own else ())))
     workers = _number_of_workers(options.workers)
     chosen = _choose_ports(own, folder)
-    settings = _load(_overrides(options, chosen, redis_password))
+    settings = _load(_overrides(options, chosen, folder))
     _check_image_root(settings.image_root)
     _check_models(settings)
     asked = options.flower_port is not None or bool(os.environ.get("IMAGEFLEET_FLOWER_PORT"))
@@ -112,11 +112,11 @@ def _choose_ports(programs: tuple[str, ...], folder: StateFolder) -> dict[str, i
     return chosen
 
 
-def _overrides(options: Options, chosen: Mapping[str, int], password: str) -> dict[str, Any]:
+def _overrides(options: Options, chosen: Mapping[str, int], folder: StateFolder) -> dict[str, Any]:
     asked = {"image_root": options.root, "models": options.models, "flower_port": options.flower_port}
     overrides: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if "redis" in chosen:
-        overrides["redis_url"] = f"redis://:{password}@{ports.LOOPBACK}:{chosen['redis']}/0"
+        overrides["redis_url"] = redis_server.url(folder, chosen["redis"])
     if "milvus" in chosen:
         overrides["milvus_uri"] = f"http://{ports.LOOPBACK}:{chosen['milvus']}"
     return overrides

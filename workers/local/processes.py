@@ -1,7 +1,7 @@
 """Which processes belong to a state folder, and how those end that a crash left behind.
 
 Every process of a stack carries the mark of its state folder in its environment. Redis overwrites its own environment,
-so it is known by its password instead: none but ours takes it.
+so it is asked whose data it keeps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import redis
 from workers.local import redis_server
 from workers.local.errors import StackFailed
 from workers.local.folder import StateFolder
-from workers.local.ports import LOOPBACK
 from workers.local.programs import MARK
 
 #: Seconds that processes left behind are given to end by themselves.
@@ -71,24 +70,14 @@ def _end_redis(folder: StateFolder) -> bool:
     port = folder.remembered_ports().get("redis")
     if port is None or not folder.redis.is_dir():
         return False
-    url = f"redis://:{redis_server.password(folder)}@{LOOPBACK}:{port}/0"
-    if not _takes_password(url):
+    if not redis_server.is_ours(folder, port):
         return False
-    with redis.Redis.from_url(url, socket_timeout=ORPHAN_SECONDS) as client, suppress(redis.RedisError):
+    client = redis.Redis.from_url(redis_server.url(folder, port), socket_timeout=ORPHAN_SECONDS)
+    with client, suppress(redis.RedisError):
         client.shutdown()
-    if not wait_until(lambda: not _takes_password(url), ORPHAN_SECONDS):
+    if not wait_until(lambda: not redis_server.is_ours(folder, port), ORPHAN_SECONDS):
         raise StackFailed(f"The Redis that an earlier run left on port {port} does not end; end it by hand.")
     return True
-
-
-def _takes_password(url: str) -> bool:
-    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-        try:
-            return bool(client.ping())
-        except redis.BusyLoadingError:  # it took the password and reads its file
-            return True
-        except redis.RedisError:
-            return False
 
 
 def _marked_in_proc(mark: bytes) -> list[int]:

@@ -7,6 +7,9 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import cast
+
+import redis
 
 from workers.local.errors import CannotStart
 from workers.local.folder import StateFolder
@@ -60,6 +63,25 @@ def write_configuration(folder: StateFolder, port: int) -> Path:
         address=LOOPBACK, port=port, password=password(folder), folder=_quoted(str(folder.redis))
     )
     return folder.write("redis/redis.conf", text)
+
+
+def url(folder: StateFolder, port: int) -> str:
+    """The address of this state folder's Redis, with its password."""
+    return f"redis://:{password(folder)}@{LOOPBACK}:{port}/0"
+
+
+def is_ours(folder: StateFolder, port: int) -> bool:
+    """Whether the Redis of this state folder listens there, even if it still reads its file.
+
+    That it takes the password says nothing: a Redis without one takes any.
+    """
+    with redis.Redis.from_url(url(folder, port), socket_timeout=5, socket_connect_timeout=5) as client:
+        try:
+            found = client.config_get("dir")
+        except redis.RedisError:
+            return False
+    values = {os.fsencode(value) for value in cast("dict[str, str | bytes]", found).values()}
+    return values == {os.fsencode(folder.redis)}
 
 
 def _quoted(text: str) -> str:

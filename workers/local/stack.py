@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from workers.local import ending, processes, programs, redis_server
+from workers.local import ending, processes, programs
 from workers.local.bringing_up import PortTaken, ask_what_is_elsewhere, bring_up, without_password
 from workers.local.ending import Say
 from workers.local.errors import AlreadyRuns, CannotStart, StackError, StackFailed
@@ -104,7 +104,7 @@ def stop(folder: StateFolder | None = None, say: Say = _silent) -> bool:
 
 
 def _start_once(options: Options, folder: StateFolder, say: Say) -> Stack:
-    plan = make(options, folder, redis_server.password(folder))
+    plan = make(options, folder)
     ask_what_is_elsewhere(plan)
     parts = programs.all_of(plan, folder)
     with folder.writing():
