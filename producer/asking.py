@@ -89,7 +89,9 @@ class Asker:
 
     def send_search(self, request: SearchRequest) -> str:
         said = f"{counted(len(request.queries), 'query', 'queries')}, {request.limit} hits, library {request.library}"
-        return self._broker.send_request(SEARCH, search_queue(request.model), request.model_dump(exclude_none=True), said)
+        return self._broker.send_request(
+            SEARCH, search_queue(request.model), request.model_dump(exclude_none=True), said
+        )
 
     def search_answer(self, task: str, model: str | None, timeout: float) -> SearchAnswer:
         """The answer to a search; raises NoAnswer after `timeout` seconds, or sooner if nobody listens."""
@@ -102,7 +104,9 @@ class Asker:
     def prune_page(self, request: PruneRequest, timeout: float) -> PruneAnswer:
         """Ask for one page; raises NoAnswer, and RequestFailed with the worker's sentence."""
         said = f"{'delete' if request.delete else 'count'} rows without a file, library {request.library}"
-        task = self._broker.send_request(PRUNE, search_queue(request.model), request.model_dump(exclude_none=True), said)
+        task = self._broker.send_request(
+            PRUNE, search_queue(request.model), request.model_dump(exclude_none=True), said
+        )
         answer = _checked(PruneAnswer, self._wait(task, request.model, timeout))
         self._broker.forget(task)
         if answer.error:

@@ -35,7 +35,7 @@ class Board:
         self._asked = 0.0
         self._nobody: str | None = None
         self._stop, self._over = threading.Event(), threading.Event()
-        self._error: ClientError | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._look_on, name="progress", daemon=True)
 
     def __enter__(self) -> Board:
@@ -60,21 +60,27 @@ class Board:
             raise self._error
 
     def _look_on(self) -> None:
+        try:
+            self._look_until_over()
+        except Exception as error:  # whatever it is, it is told to the one who waits
+            self._error = error
+        finally:
+            self._over.set()
+
+    def _look_until_over(self) -> None:
         last_heard = time.monotonic()
         while not self._stop.is_set():
             try:
                 readings = [self._read(job, pace) for job, pace in self._paces.items()]
-                last_heard = time.monotonic()
-            except ClientError as error:
-                if not isinstance(error, BrokerUnavailable) or time.monotonic() - last_heard > PATIENCE:
-                    self._error = error
-                    break
+            except BrokerUnavailable:
+                if time.monotonic() - last_heard > PATIENCE:
+                    raise
             else:
+                last_heard = time.monotonic()
                 self._face.draw(readings)
                 if all(over(reading.state) for reading in readings):
-                    break
+                    return
             self._stop.wait(LOOK)
-        self._over.set()
 
     def _read(self, job: str, pace: Pace) -> Reading:
         with ledger_errors():

@@ -91,8 +91,7 @@ def _index(
         _count(source)
         return None
     done = _followed(client, lambda started: client.feed(source, models, library, started=started), wait)
-    for folder in source.skipped.unreadable:
-        click.echo(f"Not read: {folder}", err=True)
+    _name_unread(source)
     return done
 
 
@@ -108,6 +107,14 @@ def _count(source: Source) -> None:
     click.echo(f"{counted(number, 'image')}, {size / 1e6:,.1f} MB in {source.where}; nothing was queued.")
     if source.skipped.reasons:
         click.echo(f"Skipped: {amounts(source.skipped.reasons)}.")
+    _name_unread(source)
+
+
+def _name_unread(source: Source) -> None:
+    from producer.shown import shown
+
+    for folder in source.skipped.unreadable:
+        click.echo(f"Not read: {shown(folder)}", err=True)
 
 
 def _followed(client: Client, feed: Callable[[Started], Iterable[Job]], wait: bool) -> int | None:

@@ -96,10 +96,12 @@ def _for_show(folders: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _must_be_readable(start: str) -> None:
-    """A folder asked for by name must open; one found on the way may fail and is counted."""
-    mode = os.R_OK | os.X_OK if stat.S_ISDIR(os.stat(start).st_mode) else os.R_OK  # noqa: PTH116
-    if not os.access(start, mode):
-        raise FolderUnreadable(f"{start} may not be read by this user; change its permissions.")
+    """What was asked for by name must open; a folder found on the way may fail and is counted."""
+    try:
+        if stat.S_ISDIR(os.stat(start).st_mode):  # noqa: PTH116
+            os.scandir(start).close()
+    except OSError as error:
+        raise FolderUnreadable(f"{shown(start)} cannot be read ({error.strerror}); change its permissions.") from None
 
 
 def _listed(entry: str, here: Path, root: str) -> Image:

@@ -338,3 +338,14 @@ def test_what_is_left_behind_is_said(ledger: Ledger) -> None:
     assert f"imagefleet status {job} --watch" in left_behind(states, walking=False)
     assert "1 image is queued" in left_behind(states, walking=True)
     assert "Run the same command again" in left_behind(states, walking=True)
+
+
+def test_a_face_that_breaks_ends_the_wait(feeder: Feeder, ledger: Ledger) -> None:
+    class Broken(Drawn):
+        def draw(self, readings: Sequence[Reading]) -> None:
+            raise BrokenPipeError
+
+    with Board(ledger, lambda queue: 1, Broken()) as board:
+        feeder.feed(images(20), SPECS[:1], board.follow)
+        with pytest.raises(BrokenPipeError):
+            board.until_over()

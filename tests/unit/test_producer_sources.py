@@ -40,6 +40,10 @@ def test_a_list_is_relative_to_the_working_folder_and_ignores_suffixes(root: Pat
     assert found[1] == Image("x.jpg", 0, 0)
 
 
+def test_spaces_around_a_name_belong_to_it(root: Path) -> None:
+    assert [image.path for image in listed(b" a.jpg \r\n", root)] == ["here/ a.jpg "]
+
+
 def test_a_list_separated_by_nul_takes_names_with_line_breaks(root: Path) -> None:
     (root / "here" / "two\nlines.jpg").write_bytes(b"1")
 

@@ -191,7 +191,7 @@ def test_a_folder_that_vanishes_meanwhile_is_counted_and_named(root: Path, walk:
 def test_an_unreadable_folder_that_was_named_is_an_error(root: Path, walk: Walk) -> None:
     (root / "locked").mkdir(mode=0)
 
-    with pytest.raises(FolderUnreadable, match="may not be read"):
+    with pytest.raises(FolderUnreadable, match="cannot be read"):
         walk(root / "locked")
 
 
