@@ -55,7 +55,7 @@ def start_milvus_lite(folder: Path, port: int | None = None) -> Service:
     """Our Milvus Lite, its data in `folder`."""
     port = port or free_port()
     command = [sys.executable, "-m", "workers.local.milvus_lite", "--data-dir", str(folder), "--port", str(port)]
-    return _start(command, f"http://127.0.0.1:{port}", port, folder.with_name(f"{folder.name}.log"))
+    return start(command, f"http://127.0.0.1:{port}", port, folder.with_name(f"{folder.name}.log"))
 
 
 def start_redis(folder: Path, port: int | None = None) -> Service:
@@ -64,7 +64,7 @@ def start_redis(folder: Path, port: int | None = None) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
     options = f"--bind 127.0.0.1 --port {port} --appendonly yes --maxmemory-policy noeviction".split()
     command = [_redis_program(), *options, "--dir", str(folder), "--save", ""]
-    return _start(command, f"redis://127.0.0.1:{port}/0", port, folder.with_name(f"{folder.name}.log"))
+    return start(command, f"redis://127.0.0.1:{port}/0", port, folder.with_name(f"{folder.name}.log"))
 
 
 def _redis_program() -> str:
@@ -76,12 +76,13 @@ def _redis_program() -> str:
     return str(found)
 
 
-def _start(command: Sequence[str], url: str, port: int, log: Path) -> Service:
+def start(command: Sequence[str], url: str, port: int, log: Path) -> Service:
+    """Run a server until something listens on its port."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)
     service = Service(url, port, process, log)
     try:
-        wait_until(lambda: _answers(service), START_SECONDS, f"the start of {command[0]} {command[1]}")
+        wait_until(lambda: _answers(service), START_SECONDS, f"the start of {url}")
     except BaseException:
         service.kill()
         raise
