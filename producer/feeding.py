@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -76,7 +77,7 @@ class Feeder:
         """Queue one batch when there is room; False if the job was cancelled."""
         while patiently(partial(self._ledger.open_batches, job)) >= self._settings.max_open_batches:
             time.sleep(ROOM_CHECK)
-        number = patiently(partial(self._ledger.open_batch, job, images))
+        number = patiently(partial(self._ledger.open_batch, job, images, uuid.uuid4().hex))
         if number is None:
             return False
         message = BatchMessage(job=job, batch=number, count=len(images))
@@ -113,8 +114,8 @@ class Feeder:
 def patiently(call: Callable[[], T]) -> T:
     """Call again while Redis is away or full, for up to PATIENCE seconds.
 
-    A batch that was opened and whose number got lost on the way is opened again: its images are worked on and counted
-    twice, and have one row each. A batch that was opened and not sent is found by its lease.
+    A batch whose number got lost on the way keeps it, by its ticket; one that was opened and not sent is found by its
+    lease.
     """
     deadline = time.monotonic() + PATIENCE
     while True:

@@ -202,15 +202,18 @@ class Ledger:
         return job
 
     @translated
-    def open_batch(self, job: str, images: Sequence[Image]) -> int | None:
-        """Count the images as queued and lease the batch; its number, or None if the job is cancelled or gone."""
-        number = int(self._script("OPEN", job, pack(images), len(images), self._patience))
+    def open_batch(self, job: str, images: Sequence[Image], ticket: str = "") -> int | None:
+        """Count the images as queued and lease the batch; its number, or None if the job is cancelled or gone.
+
+        Whoever calls again because the answer was lost gives the same `ticket`, any text, and gets the same batch.
+        """
+        number = int(self._script("OPEN", job, pack(images), len(images), self._patience, ticket))
         return number if number >= 0 else None
 
     @translated
     def touch(self, job: str) -> None:
         """Say that the producer of this job lives."""
-        self._redis.eval(lua.PRELUDE + "return redis.call('HSET', job_key(ARGV[1]), 'seen', now)", 0, job)
+        self._script("TOUCH", job)
 
     @translated
     def close_walk(self, job: str, skipped: Mapping[str, int], interrupted: bool = False) -> None:

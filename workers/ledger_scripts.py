@@ -79,16 +79,24 @@ remember(job)
 return 1
 """
 
-#: job, images, count, patience -> batch number, -1 if cancelled, -2 if there is no such job
+#: job, images, count, patience, ticket -> batch number, -1 if cancelled, -2 if there is no such job
 OPEN = """
-local job, images, count, patience = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local job, images, count, patience, ticket = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = job_key(job)
 if redis.call('EXISTS', key) == 0 then return -2 end
+local last = redis.call('HMGET', key, 'ticket', 'ticket_batch')
+if ticket ~= '' and last[1] == ticket then return tonumber(last[2]) end
 if redis.call('HGET', key, 'cancel') then return -1 end
 local n = add_batch(job, images, count, patience)
 redis.call('HINCRBY', key, 'queued', count)
-redis.call('HSET', key, 'seen', now)
+redis.call('HSET', key, 'seen', now, 'ticket', ticket, 'ticket_batch', n)
 return n
+"""
+
+#: job -> 1; a job that is forgotten stays forgotten
+TOUCH = """
+if redis.call('EXISTS', job_key(ARGV[1])) == 1 then redis.call('HSET', job_key(ARGV[1]), 'seen', now) end
+return 1
 """
 
 #: job, skipped, interrupted -> 1

@@ -109,7 +109,7 @@ class Runtime:
         collection = self._store.collection(library, self._specs[model], create=False)
         if collection is None:
             raise NotServed(
-                f"Nothing in library {library!r} is indexed by model {model!r}; `imagefleet index DIR --model {model}` does it."
+                f"Library {library!r} holds nothing for model {model!r}; run `imagefleet index DIR --model {model}`."
             )
         return collection
 

@@ -78,6 +78,16 @@ def test_a_batch_committed_fifty_times_at_once_counts_once(redis: Redis, ledger:
     assert (state.indexed, state.open_batches) == (8, 0)
 
 
+def test_opening_a_batch_again_with_its_ticket_counts_it_once(ledger: Ledger, job: str) -> None:
+    first = ledger.open_batch(job, IMAGES, "ticket")
+    again = ledger.open_batch(job, IMAGES, "ticket")
+    other = ledger.open_batch(job, IMAGES, "another")
+    state = ledger.job(job)
+    assert first == again != other
+    assert state is not None
+    assert (state.queued, state.batches, state.open_batches) == (16, 2, 2)
+
+
 def test_a_second_delivery_is_refused_while_the_first_holder_lives(redis: Redis, ledger: Ledger, job: str) -> None:
     message = queued(ledger, job)
     leases(redis, "a").begin(message, redelivered=False)

@@ -39,7 +39,8 @@ class Town:
     def rows(self) -> int:
         store = MilvusStore.from_settings(self.client.settings)
         try:
-            collection = store.collection(self.fleet.library, find("colour", self.client.settings.model_dir), create=False)
+            spec = find("colour", self.client.settings.model_dir)
+            collection = store.collection(self.fleet.library, spec, create=False)
             return collection.count() if collection else 0
         finally:
             store.close()
