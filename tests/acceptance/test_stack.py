@@ -55,8 +55,12 @@ class Machine:
 
     def up_in_the_foreground(self) -> subprocess.Popen[str]:
         """Start `up` and return when it says that all is ready."""
+        return self.until("Ready.", "up", "--workers", "1")
+
+    def until(self, beginning: str, *words: str) -> subprocess.Popen[str]:
+        """Start a command and return when it says a line that begins so."""
         process = subprocess.Popen(
-            self._command("up", "--workers", "1"),
+            self._command(*words),
             env=self.environment,
             cwd=self.pictures,
             stdout=subprocess.PIPE,
@@ -67,9 +71,10 @@ class Machine:
         said = []
         for line in process.stdout:
             said.append(line)
-            if line.startswith("Ready."):
+            if line.startswith(beginning):
                 return process
-        raise AssertionError(f"`up` ended: {''.join(said)}")
+        process.communicate()
+        raise AssertionError(f"{words} ended: {''.join(said)}")
 
     @property
     def settings(self) -> Settings:
@@ -119,6 +124,13 @@ def stack(machine: Machine) -> Machine:
     assert "Ready." in done.stdout
     assert machine.settings.redis_url.get_secret_value() not in done.stdout
     return machine
+
+
+@pytest.fixture
+def stopped(stack: Machine) -> Machine:
+    """The machine after its stack was stopped; what it remembers is there."""
+    stack.imagefleet("down")
+    return stack
 
 
 def test_every_address_answers(stack: Machine) -> None:
@@ -175,38 +187,44 @@ def test_down_leaves_nothing_running_and_says_so_the_second_time(stack: Machine)
     assert stack.processes == {}
 
 
-def test_ctrl_c_ends_everything_and_the_next_up_remembers(stack: Machine) -> None:
+def test_ctrl_c_ends_everything_and_the_next_up_remembers(stopped: Machine) -> None:
     # Given a stack in a terminal, which was told nothing new
-    address = stack.settings.redis_url
-    up = stack.up_in_the_foreground()
+    address = stopped.settings.redis_url
+    up = stopped.up_in_the_foreground()
     # Then it has the image root, the models and the addresses of the last time
-    assert (stack.settings.image_root, stack.settings.models) == (stack.pictures, (MODEL,))
-    assert stack.settings.redis_url == address
+    assert (stopped.settings.image_root, stopped.settings.models) == (stopped.pictures, (MODEL,))
+    assert stopped.settings.redis_url == address
     # When its user presses Ctrl-C
     up.send_signal(signal.SIGINT)
     said, _ = up.communicate(timeout=PATIENCE)
     # Then nothing is left
     assert (up.returncode, said.splitlines()[-1]) == (0, "Stopped.")
-    assert stack.processes == {}
+    assert stopped.processes == {}
 
 
-def test_what_kill_9_leaves_is_ended_by_down_and_by_the_next_up(stack: Machine) -> None:
+def test_what_kill_9_leaves_is_ended_by_the_next_up_and_by_a_down_in_a_hurry(stopped: Machine) -> None:
     # Given a stack whose `up` was killed, and then its Supervisor, so that the programs are on their own
-    up = stack.up_in_the_foreground()
+    up = stopped.up_in_the_foreground()
     up.kill()
     up.communicate()
-    assert stack.imagefleet("up").returncode == 2  # it runs all the same
-    os.kill(int((stack.state / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
-    orphans = set(stack.processes)
+    assert stopped.imagefleet("up").returncode == 2  # it runs all the same
+    os.kill(int((stopped.state / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
+    orphans = set(stopped.processes)
     assert len(orphans) >= 5
     # When the next `up` starts
-    up = stack.up_in_the_foreground()
-    # Then they are gone; and `down` from another terminal ends the new ones and their `up`
-    assert orphans.isdisjoint(stack.processes)
-    assert stack.imagefleet("down").returncode == 0
+    up = stopped.up_in_the_foreground()
+    # Then they are gone
+    assert orphans.isdisjoint(stopped.processes)
+    # When `down` in another terminal waits for a worker that does not end, and its user presses Ctrl-C
+    os.kill(stopped.pid_of("index"), signal.SIGSTOP)
+    down = stopped.until("Waiting for the workers", "down")
+    down.send_signal(signal.SIGINT)
+    said, _ = down.communicate(timeout=PATIENCE)
+    assert (down.returncode, said) == (0, "Stopped.\n")
+    # Then nothing is left, and `up` says why it ended
     said, _ = up.communicate(timeout=PATIENCE)
     assert (up.returncode, said.splitlines()[-1]) == (0, "Stopped by `imagefleet down`.")
-    assert stack.processes == {}
+    assert stopped.processes == {}
 
 
 def test_a_program_that_dies_again_and_again_ends_up(machine: Machine, tmp_path: Path) -> None:
