@@ -168,11 +168,11 @@ class Shaky(Ledger):
 
     away = 0
 
-    def open_batch(self, job: str, images: Sequence[Image]) -> int | None:
+    def open_batch(self, job: str, images: Sequence[Image], ticket: str = "") -> int | None:
         if self.away:
             self.away -= 1
             raise LedgerUnavailable("Redis is away.")
-        return super().open_batch(job, images)
+        return super().open_batch(job, images, ticket)
 
 
 def test_a_short_outage_is_waited_out(
