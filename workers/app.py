@@ -26,6 +26,8 @@ def make_app(settings: Settings) -> Celery:
     }
     app.conf.update(
         broker_url=url,
+        broker_read_url=url,  # these two are what a CELERY_BROKER_URL in somebody's shell cannot replace
+        broker_write_url=url,
         result_backend=url,
         broker_transport_options=transport,
         result_backend_transport_options={"retry_policy": {"timeout": 5.0}},
