@@ -19,6 +19,7 @@ No exception of pymilvus or gRPC leaves this file.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -42,6 +43,9 @@ ONE_WRITER_MARK = "+one-writer"
 CONNECT_SECONDS = 2.0
 
 _BUILD: Mapping[str, Mapping[str, int]] = {"HNSW": {"M": 16, "efConstruction": 200}, "IVF_FLAT": {"nlist": 1024}}
+# It logs a traceback for each attempt on a server that is away; all it has to say is in the errors raised here.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
 _ALIAS_IS_THERE = re.compile("alias.*(already|exist)", re.IGNORECASE)
 
 
