@@ -21,7 +21,7 @@ from tests.services import ROOT, Service, free_port, start_milvus_lite
 from tests.specs import tiny_spec
 from tests.waiting import wait_until
 from workers.milvus import MilvusStore
-from workers.store import Collection, Row, StoreError, StoreUnavailable
+from workers.store import Collection, Row, StoreError, StoreRejected, StoreUnavailable
 
 DIMENSION = 512
 SPEC = tiny_spec(dimension=DIMENSION)
@@ -186,6 +186,24 @@ def test_searches_and_counts_are_right_while_others_write(start: Callable[..., S
         assert last >= before
     writer.join()
     assert reader.count() == 50 + 120 * 64
+
+
+def test_a_damaged_collection_does_not_take_the_others_away(start: Callable[..., Service], folder: Path) -> None:
+    server = start()
+    store = MilvusStore(server.url)
+    opened(store).upsert(rows("a", 10))
+    assert store.collection("damaged", SPEC, create=True)
+    server.stop()
+    [schema] = folder.glob("collections/damaged__*/schema.json")
+    schema.write_text("{")
+
+    server = start(server.port)
+
+    assert opened(store).count() == 10
+    assert "the others are served" in server.log.read_text()
+    with pytest.raises(StoreRejected):
+        MilvusStore(server.url).collection("damaged", SPEC, create=True)
+    assert server.stop() == 0
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,10 @@ the log, which shows only after a crash. A reader that meets a flush misses rows
 data in one at a time. It also closes the data folder on SIGTERM as on SIGINT, and writes rows out early: a search walks
 the rows that are not yet written out one by one.
 
-Milvus Lite knows no passwords; keep it on the loopback address. This entry and `workers.milvus` are the only files that
-import pymilvus; here it gives the generated gRPC service and nothing else.
+An acknowledged row survives the death of the server, though not a loss of power: the log is handed to the system, not
+forced to the disk. Milvus Lite knows no passwords; keep it on the loopback address.
+
+This entry and `workers.milvus` are the only files that import pymilvus; here it gives the generated gRPC service.
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ WAITING_REQUESTS = 32
 #: Requests that touch no data.
 _FREE = {"Connect", "GetVersion", "CheckHealth"}
 _WRITES = {"Insert", "Upsert", "Delete"}
+
+logger = logging.getLogger(__name__)
 
 _Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -126,9 +130,17 @@ def _open(data_dir: str) -> Any:
             f"{data_dir} cannot be used ({error.strerror}); name a folder with --data-dir that may be written to."
         ) from None
     # Milvus Lite opens collections at their first request and leaves indexed ones unloaded; searches would be refused.
-    for name in database.list_collections():
-        database.get_collection(name).load()
+    _for_each_collection(database, lambda collection: collection.load())
     return database
+
+
+def _for_each_collection(database: Any, act: Callable[[Any], object]) -> None:
+    """Act on every collection that can be opened; a damaged one or a full disk must not take the others away."""
+    for name in database.list_collections():
+        try:
+            act(database.get_collection(name))
+        except Exception as error:
+            logger.error("Collection %s failed (%s: %s); the others are served.", name, type(error).__name__, error)
 
 
 def _listen(database: Any, gate: OneAtATime, host: str, port: int) -> tuple[grpc.Server, int]:
@@ -155,8 +167,7 @@ def _write_out_when_quiet(database: Any, gate: OneAtATime) -> None:
         return
     with gate.turn:
         gate.dirty_since = None
-        for name in database.list_collections():
-            database.get_collection(name).flush()
+        _for_each_collection(database, lambda collection: collection.flush())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
