@@ -7,7 +7,7 @@ survive one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +51,7 @@ class Encoder:
         self.spec = spec
         self.limits = limits or Limits()
         model = graph.cut_at(weights.read(spec, file), spec.feature.tensor)
-        self._session = _session(model, _usable(providers, cpu_fallback), threads)
+        self._session = open_session(model, _usable(providers, cpu_fallback), threads)
         #: The execution provider that runs.
         self.provider: str = self._session.get_providers()[0]
         if self.provider != providers[0] and not cpu_fallback:
@@ -81,12 +81,7 @@ class Encoder:
         count = len(batch)
         if self.fixed_batch:
             batch = np.concatenate([batch, np.zeros((self.fixed_batch - count, *batch.shape[1:]), batch.dtype)])
-        try:
-            (features,) = self._session.run([self.spec.feature.tensor], {self.spec.input.tensor: batch})
-        except Exception as error:
-            if not type(error).__module__.startswith("onnxruntime"):
-                raise
-            raise InferenceFailed(f"The model {self.spec.name} failed ({_one_line(error)}); see its file.") from None
+        features = run(self._session, self.spec.feature.tensor, {self.spec.input.tensor: batch}, self.spec.name)
         return _pooled(features[:count].astype(np.float32, copy=False), self.spec)
 
     def _warm_up(self) -> None:
@@ -97,7 +92,8 @@ class Encoder:
 # --- the session
 
 
-def _session(model: bytes, providers: list[str], threads: int) -> Any:
+def open_session(model: bytes, providers: Sequence[str], threads: int) -> Any:
+    """An InferenceSession set up as all of ours are: quiet, without telemetry, with no idle thread that spins."""
     onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
     options = onnxruntime.SessionOptions()
@@ -108,11 +104,22 @@ def _session(model: bytes, providers: list[str], threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
+        session = onnxruntime.InferenceSession(model, options, providers=list(providers))
     except Exception as error:
         raise InvalidSpec(f"ONNX Runtime refuses the model ({_one_line(error)}); get another file.") from None
     session.disable_fallback()
     return session
+
+
+def run(session: Any, output: str, feeds: Mapping[str, NDArray[Any]], model: str) -> NDArray[Any]:
+    """One run for one output; whatever ONNX Runtime raises becomes InferenceFailed, naming `model`."""
+    try:
+        (features,) = session.run([output], dict(feeds))
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise InferenceFailed(f"The model {model} failed ({_one_line(error)}); see its file.") from None
+    return np.asarray(features)
 
 
 def _usable(providers: Sequence[str], cpu_fallback: bool) -> list[str]:

@@ -40,6 +40,10 @@ class NoVector(ImageError):
     """The model finds nothing in this picture that it could turn into a direction: all zeros, or no numbers."""
 
 
+class TextError(ModelsError):
+    """The text of a query cannot be turned into a vector."""
+
+
 class ModelError(ModelsError):
     """The model cannot be used on this machine as it is."""
 

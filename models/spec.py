@@ -26,6 +26,8 @@ CATALOG = Path(__file__).with_name("catalog")
 BUILTIN = Path(__file__).with_name("builtin")
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=64)]
+OnnxFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$", max_length=128)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Triple = tuple[float, float, float]
 
 
@@ -71,6 +73,29 @@ class FeatureSpec(_Strict):
     dimension: int = Field(ge=1, le=32_768)
 
 
+class TextSpec(_Strict):
+    """The other half of a two-tower model: texts in, vectors that are comparable with those of pictures out.
+
+    It changes no picture's vector, so it is no part of the fingerprint.
+    """
+
+    file: OnnxFile
+    sha256: Sha256
+    #: A `tokenizer.json` of the tokenizers library.
+    tokenizer: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.json$", max_length=128)]
+    tokenizer_sha256: Sha256
+    #: Input tensor of the token ids, integers [N, length].
+    ids: str
+    #: Input tensor of ones where there is a token, if the model has one.
+    mask: str | None = None
+    #: Tokens; longer texts are cut.
+    length: int = Field(ge=1, le=4096)
+    #: Token that fills up to `length` where that axis is fixed.
+    pad: int = Field(default=0, ge=0)
+    #: Output tensor, [N, dimension].
+    feature: str
+
+
 class ModelSpec(_Strict):
     """One model. Equal fingerprints mean comparable vectors; nothing else does."""
 
@@ -79,12 +104,13 @@ class ModelSpec(_Strict):
     licence: str
     source: str
     #: Name of the ONNX file, in `models/builtin` or in the model folder of the settings.
-    file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$", max_length=128)]
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    file: OnnxFile
+    sha256: Sha256
     builtin: bool = False
     input: InputSpec
     preprocess: PreprocessSpec = PreprocessSpec()
     feature: FeatureSpec
+    text: TextSpec | None = None
 
     @model_validator(mode="after")
     def _crop_fits_inside_the_resized_picture(self) -> ModelSpec:

@@ -24,14 +24,19 @@ def locate(spec: ModelSpec, model_dir: Path | None = None) -> Path:
 
 
 def read(spec: ModelSpec, file: Path) -> bytes:
-    """The bytes of `file`, checked: what is checked is what is used. Raises WeightsMissing or WeightsMismatch."""
+    """The bytes of the ONNX file of `spec`; see `checked`."""
+    return checked(file, spec.sha256, spec.name)
+
+
+def checked(file: Path, sha256: str, model: str) -> bytes:
+    """The bytes of `file`: what is checked is what is used. Raises WeightsMissing or WeightsMismatch."""
     try:
         data = file.read_bytes()
     except OSError as error:
         raise WeightsMissing(f"{file} cannot be read ({error.strerror}); see to it that it can.") from None
     found = hashlib.sha256(data).hexdigest()
-    if found != spec.sha256:
+    if found != sha256:
         raise WeightsMismatch(
-            f"{file} has sha256 {found}, but the specification of {spec.name} is for {spec.sha256}; get that file."
+            f"{file} has sha256 {found}, but the specification of {model} is for {sha256}; get that file."
         )
     return data
