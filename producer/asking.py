@@ -16,6 +16,7 @@ from producer.errors import (
     PictureMissing,
     PictureTooLarge,
     RequestFailed,
+    WrongValue,
 )
 from producer.places import missing
 from producer.shown import counted, shown
@@ -24,6 +25,7 @@ from workers.contract import (
     PRUNE,
     QUERIES_MAX,
     SEARCH,
+    TEXT_MAX,
     PruneAnswer,
     PruneRequest,
     Query,
@@ -64,6 +66,13 @@ def picture_query(place: str | os.PathLike[str]) -> Query:
         return Query.of_picture(name, file.read_bytes())
     except OSError as error:
         raise FolderUnreadable(f"{shown(name)} cannot be read ({error.strerror}); change its permissions.") from None
+
+
+def text_query(words: str) -> Query:
+    """Raises WrongValue for a text that is empty or too long."""
+    if not words.strip() or len(words) > TEXT_MAX:
+        raise WrongValue(f"A text has 1 to {TEXT_MAX} characters; say what the pictures show in a few words.")
+    return Query(name=words, text=words)
 
 
 def parts(queries: Iterable[Query]) -> Iterator[list[Query]]:

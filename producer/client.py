@@ -61,6 +61,7 @@ def index(
 def search(
     pictures: Place | Sequence[Place] = (),
     like: Place | Sequence[Place] = (),
+    text: str | Sequence[str] = (),
     *,
     model: str | None = None,
     library: str | None = None,
@@ -68,7 +69,7 @@ def search(
     timeout: float = TIMEOUT,
 ) -> SearchAnswer:
     """See Client.search."""
-    return default_client().search(pictures, like, model=model, library=library, limit=limit, timeout=timeout)
+    return default_client().search(pictures, like, text, model=model, library=library, limit=limit, timeout=timeout)
 
 
 def status(job: str | Job) -> JobState:

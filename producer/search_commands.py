@@ -33,14 +33,16 @@ def with_output(command: F) -> F:
 @click.option(
     "--like", multiple=True, metavar="PATH", help="An indexed image, instead of a picture; may be given again."
 )
+@click.option("--text", multiple=True, metavar="WORDS", help="What the pictures show, for models that read texts.")
 @click.option("--model", "-m", metavar="M", help="Model to compare with.")
 @click.option("--library", "-l", metavar="L", help="Name of the set of pictures.")
-@click.option("--limit", "-k", default=10, show_default=True, metavar="K", help="Hits for each picture.")
+@click.option("--limit", "-k", default=10, show_default=True, metavar="K", help="Hits for each query.")
 @with_output
 @click.option("--no-wait", is_flag=True, help="Print the id of the request and do not wait; see `result`.")
 def search(
     pictures: Sequence[str],
     like: Sequence[str],
+    text: Sequence[str],
     model: str | None,
     library: str | None,
     limit: int,
@@ -58,9 +60,9 @@ def search(
     sheet = _sheet(html, open_it)
     ask = {"model": model, "library": library, "limit": limit, "thumbnail": THUMBNAIL if sheet or no_wait else 0}
     if no_wait:
-        click.echo("\n".join(client.search_async(pictures, like, **ask).tasks))  # type: ignore[arg-type]
+        click.echo("\n".join(client.search_async(pictures, like, text, **ask).tasks))  # type: ignore[arg-type]
         return None
-    answer = client.search(pictures, like, timeout=timeout, **ask)  # type: ignore[arg-type]
+    answer = client.search(pictures, like, text, timeout=timeout, **ask)  # type: ignore[arg-type]
     return _show(answer, client.settings.image_root, as_json, sheet, open_it)
 
 

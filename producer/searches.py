@@ -38,6 +38,7 @@ class Searches(Connection):
         self,
         pictures: Place | Sequence[Place] = (),
         like: Place | Sequence[Place] = (),
+        text: str | Sequence[str] = (),
         *,
         model: str | None = None,
         library: str | None = None,
@@ -45,13 +46,14 @@ class Searches(Connection):
         thumbnail: int = 0,
         timeout: float = TIMEOUT,
     ) -> SearchAnswer:
-        """Look for the images nearest to pictures, and to indexed images by their paths; answers come in that order.
+        """Look for the images nearest to pictures, to indexed images by their paths, and to texts where the model
+        reads them; answers come in that order.
 
         `thumbnail`: pixels of the longer side of a small JPEG that comes with each hit, 0 for none. An answer has
         either hits or an `error`. Raises PictureMissing, PictureTooLarge, UnknownModel, WrongValue, and NoAnswer after
         `timeout` seconds, or sooner if no worker listens.
         """
-        asked = self.search_async(pictures, like, model=model, library=library, limit=limit, thumbnail=thumbnail)
+        asked = self.search_async(pictures, like, text, model=model, library=library, limit=limit, thumbnail=thumbnail)
         answer = self.result(asked, timeout)
         for task in asked.tasks:
             self._asker.forget(task)
@@ -61,6 +63,7 @@ class Searches(Connection):
         self,
         pictures: Place | Sequence[Place] = (),
         like: Place | Sequence[Place] = (),
+        text: str | Sequence[str] = (),
         *,
         model: str | None = None,
         library: str | None = None,
@@ -73,8 +76,9 @@ class Searches(Connection):
         chosen, root = self.library_name(library), self.settings.image_root
         queries = [asking.picture_query(place) for place in several(pictures)]
         queries += [Query(name=os.fspath(place), like=of_indexed(place, root)) for place in several(like)]
+        queries += [asking.text_query(words) for words in ((text,) if isinstance(text, str) else text)]
         if not queries:
-            raise WrongValue("There is nothing to search for; name a picture, or an indexed image with --like.")
+            raise WrongValue("There is nothing to search for; name a picture, an indexed image by --like, or a --text.")
         with ledger_errors():
             self.ledger.ping()
         requests = (

@@ -25,6 +25,8 @@ BATCH_MAX = 1024
 LIMIT_MAX = 1000
 #: Queries; the most that one message may carry.
 QUERIES_MAX = 64
+#: Characters; the longest text of a query.
+TEXT_MAX = 1000
 #: Bytes; the largest query picture that travels inside a message.
 PICTURE_MAX = 16 * 2**20
 
@@ -33,7 +35,7 @@ JOB_PATTERN = r"^[0-9a-f]{12}$"
 
 FailureKind = Literal["not_found", "unreadable", "unsupported", "too_large", "refused", "timeout", "crashed"]
 JobId = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
-#: `InstanceOf`, since file names may hold bytes that are no UTF-8 (surrogate escapes), which pydantic's own str refuses.
+#: `InstanceOf`, since pydantic's own str refuses the surrogate escapes of file names that are no UTF-8.
 AnyPath = Annotated[InstanceOf[str], Field(max_length=PATH_MAX)]
 ImagePath = Annotated[InstanceOf[str], Field(min_length=1, max_length=PATH_MAX)]
 
@@ -80,7 +82,7 @@ class Failure(_Message):
 
 
 class Query(_Message):
-    """One question: exactly one of `picture` and `like`."""
+    """One question: exactly one of `picture`, `like` and `text`."""
 
     #: What the asker calls it; comes back with the answer.
     name: AnyPath
@@ -88,11 +90,13 @@ class Query(_Message):
     picture: str | None = Field(default=None, max_length=PICTURE_MAX * 4 // 3 + 4)
     #: Path of an indexed image, relative to the image root.
     like: ImagePath | None = None
+    #: Words, for models that have a text encoder.
+    text: str | None = Field(default=None, min_length=1, max_length=TEXT_MAX)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Query:
-        if (self.picture is None) == (self.like is None):
-            raise ValueError("a query has either a picture or the path of an indexed image")
+        if sum(given is not None for given in (self.picture, self.like, self.text)) != 1:
+            raise ValueError("a query has one of: a picture, the path of an indexed image, a text")
         return self
 
     @classmethod

@@ -18,8 +18,8 @@ from workers.settings import Settings, SettingsError, load
 
 logger = logging.getLogger(__name__)
 
-#: Tells the children, which do not see -Q, which models to hold. Set by the main process only.
-MODELS_VARIABLE = "IMAGEFLEET_WORKER_MODELS"
+#: Tells the children, which do not see -Q, what they serve. Set by the main process only.
+QUEUES_VARIABLE = "IMAGEFLEET_WORKER_QUEUES"
 
 _KINDS = (index_queue(""), search_queue(""))
 
@@ -28,23 +28,22 @@ _KINDS = (index_queue(""), search_queue(""))
 def _check_before_anything_starts(instance: Any, **_: Any) -> None:
     """In the main process, before it makes children: wrong -Q, pool or model names end it with a sentence."""
     try:
-        models = _models_of(instance)
+        queues = _queues_of(instance)
         settings = load()
-        for model in models:
-            find(model, settings.model_dir)
+        for queue in queues:
+            find(queue.partition(".")[2], settings.model_dir)
     except (ModelsError, SettingsError, ValueError) as error:
         _refuse_to_start(str(error))
-    os.environ[MODELS_VARIABLE] = ",".join(models)
+    os.environ[QUEUES_VARIABLE] = ",".join(queues)
 
 
-def _models_of(worker: Any) -> list[str]:
+def _queues_of(worker: Any) -> list[str]:
     if "prefork" not in str(worker.pool_cls):
         raise ValueError("imagefleet's workers run in the prefork pool only; leave -P out.")
     queues = list(worker.app.amqp.queues.consume_from)
-    served = {queue.partition(".")[2] for queue in queues if queue.startswith(_KINDS)}
-    if not served or not all(queue.startswith(_KINDS) for queue in queues):
+    if not queues or not all(queue.startswith(_KINDS) for queue in queues):
         raise ValueError("Say which model this worker serves: -Q index.MODEL or -Q search.MODEL.")
-    return sorted(served)
+    return queues
 
 
 @signals.worker_process_init.connect
@@ -53,7 +52,7 @@ def _warm_up(**_: Any) -> None:
     from workers import runtime
 
     try:
-        runtime.start(load(), os.environ[MODELS_VARIABLE].split(","))
+        runtime.start(load(), os.environ[QUEUES_VARIABLE].split(","))
     except (ModelsError, SettingsError) as error:
         logger.critical("This worker cannot work: %s", error)
         os.kill(os.getppid(), signal.SIGTERM)

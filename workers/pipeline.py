@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from models.errors import ImageError
+from models.errors import ImageError, TextError
 from models.preprocess import Picture
 from workers.contract import Answer, Failure, Hit, Image, Query, SearchRequest
 from workers.image_root import File, ImageRoot, RootUnavailable
@@ -139,13 +139,15 @@ def search(
     encoder: Encoder,
     collection: Collection,
     root: ImageRoot,
+    read: Callable[[str], Vector],
     thumbnail: Callable[[bytes, int], bytes],
 ) -> list[Answer]:
     """Answer the queries in their order; one that cannot be answered says why and does not spoil the others.
 
-    `thumbnail` makes a JPEG of a given longer side from the bytes of a picture; raises ImageError.
+    `read` makes a unit vector of a text; raises TextError. `thumbnail` makes a JPEG of a given longer side from the
+    bytes of a picture; raises ImageError.
     """
-    found = [_query_vector(query, encoder, collection) for query in request.queries]
+    found = [_query_vector(query, encoder, collection, read) for query in request.queries]
     askable = [item for item in found if not isinstance(item, str)]
     matches = iter(collection.search(np.stack(askable), request.limit) if askable else [])
 
@@ -167,21 +169,25 @@ def search(
             answers.append(Answer(query=query.name, error=item))
             continue
         hits = [hit(rank, match) for rank, match in enumerate(next(matches), start=1)]
-        own = shrink(lambda query=query: _query_bytes(query, root))  # type: ignore[misc]
+        own = None if query.text else shrink(lambda query=query: _query_bytes(query, root))  # type: ignore[misc]
         answers.append(Answer(query=query.name, hits=hits, thumbnail=own))
     return answers
 
 
-def _query_vector(query: Query, encoder: Encoder, collection: Collection) -> Vector | str:
+def _query_vector(
+    query: Query, encoder: Encoder, collection: Collection, read: Callable[[str], Vector]
+) -> Vector | str:
     """The vector to search with, or the sentence that says why there is none."""
     if query.like is not None:
         stored = collection.vector(query.like)
         return stored if stored is not None else "This image is not indexed; run `imagefleet index` on its folder."
     try:
+        if query.text is not None:
+            return read(query.text)
         picture = encoder.prepare(base64.b64decode(query.picture or "", validate=True))
     except binascii.Error:
         return "The picture in the message is not base64; send it again with this version of imagefleet."
-    except ImageError as error:
+    except (ImageError, TextError) as error:
         return str(error)
     (vector,) = encoder.encode([picture])
     return str(vector) if isinstance(vector, ImageError) else vector

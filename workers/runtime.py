@@ -11,14 +11,14 @@ import socket
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
-from models import preprocess, weights
-from models.encoder import Encoder
+from models import preprocess
 from models.errors import ModelError
-from models.spec import ModelSpec, find
 from workers import batch, pipeline
 from workers.app import app, send_batch
 from workers.contract import Answer, BatchMessage, PruneAnswer, PruneRequest, SearchAnswer, SearchRequest
+from workers.held import HeldModels, NotServed
 from workers.image_root import ImageRoot, RootUnavailable
 from workers.leases import Begun, Leases
 from workers.ledger import Ledger, connect
@@ -34,10 +34,6 @@ logger = logging.getLogger(__name__)
 MARGIN = 15.0
 
 
-class NotServed(Exception):
-    """A message came on a queue whose model this process does not hold."""
-
-
 def holder_name() -> str:
     """Who holds a lease: unique per process, and readable in Redis."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -46,12 +42,10 @@ def holder_name() -> str:
 class Runtime:
     """Everything that the tasks of one process work with."""
 
-    def __init__(self, settings: Settings, models: Sequence[str]) -> None:
-        """Raises ModelError if one of the models cannot be used on this machine."""
+    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
+        """Raises ModelError if a model that `queues` name cannot be used on this machine."""
         self._settings = settings
-        self._limits = preprocess.Limits(settings.formats, settings.max_file_bytes, settings.max_pixels)
-        self._specs = {name: find(name, settings.model_dir) for name in models}
-        self._encoders = {name: self._encoder(spec) for name, spec in self._specs.items()}
+        self._held = HeldModels(settings, queues)
         self._root = ImageRoot(settings.image_root, settings.max_file_bytes)
         self._store = MilvusStore.from_settings(settings)
         redis = connect(settings.redis_url.get_secret_value())
@@ -89,24 +83,8 @@ class Runtime:
         self._store.close()
         self._context.ledger.close()
 
-    def _encoder(self, spec: ModelSpec) -> Encoder:
-        return Encoder(
-            spec,
-            weights.locate(spec, self._settings.model_dir),
-            limits=self._limits,
-            providers=self._settings.providers,
-            cpu_fallback=self._settings.cpu_fallback,
-            threads=self._settings.threads,
-        )
-
-    def _serving(self, model: str) -> Encoder:
-        if model not in self._encoders:
-            raise NotServed(f"This worker serves {', '.join(self._encoders)}, not {model}; see its -Q queues.")
-        return self._encoders[model]
-
     def _collection(self, library: str, model: str) -> Collection:
-        self._serving(model)
-        collection = self._store.collection(library, self._specs[model], create=False)
+        collection = self._store.collection(library, self._held.spec(model), create=False)
         if collection is None:
             raise NotServed(
                 f"Library {library!r} holds nothing for model {model!r}; run `imagefleet index DIR --model {model}`."
@@ -114,12 +92,15 @@ class Runtime:
         return collection
 
     def _index(self, begun: Begun, waiter: batch.Waiter, beat: Callable[[], None]) -> BatchResult:
-        encoder = self._serving(begun.model)
-        create = partial(self._store.collection, begun.library, self._specs[begun.model], create=True)
+        spec = self._held.spec(begun.model)
+
+        def collection() -> Collection:
+            return cast(Collection, self._store.collection(begun.library, spec, create=True))
+
         return pipeline.index_batch(
             begun.images,
-            encoder=encoder,
-            collection=waiter(create),
+            encoder=self._held.encoder(begun.model),
+            collection=waiter(collection),
             root=self._root,
             patience=waiter,
             micro_batch=self._settings.micro_batch,
@@ -130,20 +111,21 @@ class Runtime:
         collection = self._collection(request.library, request.model)
         return pipeline.search(
             request,
-            encoder=self._serving(request.model),
+            encoder=self._held.encoder(request.model),
             collection=collection,
             root=self._root,
-            thumbnail=lambda data, side: preprocess.thumbnail(data, side, self._limits),
+            read=partial(self._held.read, request.model),
+            thumbnail=partial(preprocess.thumbnail, limits=self._held.limits),
         )
 
 
 _current: Runtime | None = None
 
 
-def start(settings: Settings, models: Sequence[str]) -> None:
+def start(settings: Settings, queues: Sequence[str]) -> None:
     """Make this process's runtime, once; raises ModelError."""
     global _current
-    _current = Runtime(settings, models)
+    _current = Runtime(settings, queues)
 
 
 def current() -> Runtime:

@@ -9,16 +9,22 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from models.errors import ImageError
+from models.errors import ImageError, TextError
 from tests.fake_encoder import BLANK, BROKEN, FakeEncoder, vector_of
 from tests.fakes import InMemoryStore
 from tests.specs import tiny_spec
 from workers.contract import Image, Query, SearchRequest
 from workers.image_root import ImageRoot
 from workers.pipeline import BatchResult, index_batch, search
-from workers.store import Collection
+from workers.store import Collection, Vector
 
 T = TypeVar("T")
+
+
+def reads(text: str) -> Vector:
+    if text == "nonsense":
+        raise TextError("The model finds no meaning in this text.")
+    return vector_of(text.encode())
 
 
 def at_once(call: Callable[[], T]) -> T:
@@ -70,6 +76,7 @@ class Folder:
             encoder=self.encoder,
             collection=self.collection,
             root=self.root,
+            read=reads,
             thumbnail=lambda data, side: data[:side],
         )
         return [answer.error or [hit.path for hit in answer.hits] for answer in answers]
@@ -164,6 +171,13 @@ def test_one_bad_query_does_not_spoil_the_others(folder: Folder) -> None:
     assert "Nothing to see" in answers[4]
 
 
+def test_a_text_finds_what_it_describes(folder: Folder) -> None:
+    folder.index(folder.write(a=b"red", b=b"blue"))
+    found, refused = folder.ask(Query(name="words", text="blue"), Query(name="words", text="nonsense"))
+    assert found[0] == "b"
+    assert "no meaning" in refused
+
+
 def test_hits_carry_thumbnails_only_when_asked_and_only_of_files_that_are_there(folder: Folder) -> None:
     folder.index(folder.write(a=b"1", b=b"2"))
     (folder.path / "b").unlink()
@@ -177,7 +191,7 @@ def test_hits_carry_thumbnails_only_when_asked_and_only_of_files_that_are_there(
         return b"small"
 
     (answer,) = search(
-        request, encoder=folder.encoder, collection=folder.collection, root=folder.root, thumbnail=shrink
+        request, encoder=folder.encoder, collection=folder.collection, root=folder.root, read=reads, thumbnail=shrink
     )
     assert {hit.path: hit.thumbnail for hit in answer.hits} == {"a": "c21hbGw=", "b": None}
     assert answer.thumbnail == "c21hbGw="

@@ -1,0 +1,69 @@
+"""The models that one worker process holds: an encoder for each model of its queues, and what reads texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models import weights
+from models.encoder import Encoder
+from models.errors import TextError
+from models.preprocess import Limits
+from models.spec import ModelSpec, find
+from workers.contract import search_queue
+from workers.settings import Settings
+from workers.store import Vector
+
+if TYPE_CHECKING:
+    from models.text import TextEncoder
+
+
+class NotServed(Exception):
+    """A message came on a queue whose model this process does not hold."""
+
+
+class HeldModels:
+    """Loaded once, when the process begins."""
+
+    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
+        """Hold every model that `queues` name; the text half too, but only where searches come in.
+
+        Raises ModelError if one of them cannot be used on this machine.
+        """
+        names = sorted({queue.partition(".")[2] for queue in queues})
+        self.limits = Limits(settings.formats, settings.max_file_bytes, settings.max_pixels)
+        self._specs = {name: find(name, settings.model_dir) for name in names}
+        self._encoders = {name: _encoder(spec, settings, self.limits) for name, spec in self._specs.items()}
+        self._readers = {
+            name: _reader(spec, settings)
+            for name, spec in self._specs.items()
+            if spec.text is not None and search_queue(name) in queues
+        }
+
+    def spec(self, model: str) -> ModelSpec:
+        """Raises NotServed."""
+        if model not in self._specs:
+            raise NotServed(f"This worker serves {', '.join(self._specs)}, not {model}; see its -Q queues.")
+        return self._specs[model]
+
+    def encoder(self, model: str) -> Encoder:
+        """Raises NotServed."""
+        return self._encoders[self.spec(model).name]
+
+    def read(self, model: str, text: str) -> Vector:
+        """The unit vector of a text; raises TextError if the model reads none."""
+        if model not in self._readers:
+            raise TextError(f"The model {model} reads no text; search with a picture, or use a model that does.")
+        return self._readers[model].encode(text)
+
+
+def _encoder(spec: ModelSpec, settings: Settings, limits: Limits) -> Encoder:
+    make = partial(Encoder, providers=settings.providers, cpu_fallback=settings.cpu_fallback, threads=settings.threads)
+    return make(spec, weights.locate(spec, settings.model_dir), limits=limits)
+
+
+def _reader(spec: ModelSpec, settings: Settings) -> TextEncoder:
+    from models.text import TextEncoder  # its tokenizers are needed by few
+
+    return TextEncoder(spec, settings.model_dir, threads=settings.threads)
