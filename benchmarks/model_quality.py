@@ -2,9 +2,9 @@
 
     python -m benchmarks.model_quality [MODEL | SPEC.toml ...] [--data ../shared/data]
 
-Leave-one-out retrieval by cosine on caltech101 (25 classes x 20) and grocery (20 x 20): every picture asks for the others.
-P@1 and P@10 are the shares of right answers among the first 1 and 10, mAP the mean of the average precisions. Speed is
-decoding and encoding of caltech101 by one process with one thread; the files are read beforehand.
+Leave-one-out retrieval by cosine on caltech101 (25 classes x 20) and grocery (20 x 20): each picture asks for the rest
+of its class. P@1 and P@10 are the shares of right answers among the first 1 and 10, mAP the mean of the average
+precisions. Speed is decoding and encoding of caltech101 by one process with one thread; the files are read beforehand.
 """
 
 from __future__ import annotations
