@@ -74,4 +74,4 @@ EXPOSE 5555
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5555/healthcheck', timeout=4)"]
 # Loopback unless told otherwise; where it is told otherwise, FLOWER_BASIC_AUTH says who may look.
-CMD ["celery", "flower", "--address=127.0.0.1", "--port=5555", "--max_tasks=10000"]
+CMD ["celery", "flower", "--address=127.0.0.1", "--port=5555", "--max_tasks=10000", "--tasks_columns=name,kwargs,state,result,received,runtime,worker"]

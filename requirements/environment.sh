@@ -1,11 +1,15 @@
 #!/bin/sh
 # Make or complete the environment in .venv: `requirements/environment.sh local` to use imagefleet, `dev` to test it too.
+# `requirements/environment.sh export` makes one of its own for exports, .venv-export: PyTorch takes gigabytes.
 # Every file that pip takes must have a hash in requirements/; nothing is compiled. A second call does nothing.
 set -eu
 cd -- "$(dirname -- "$0")/.."
 
 level=$1
-venv=.venv
+case $level in
+    export) venv=.venv-export ;;
+    *) venv=.venv ;;
+esac
 lock=requirements/$level.txt
 
 say() { printf 'imagefleet: %s\n' "$*" >&2; }
