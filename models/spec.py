@@ -25,8 +25,16 @@ CATALOG = Path(__file__).with_name("catalog")
 #: Built-in ONNX files lie beside the script that makes them.
 BUILTIN = Path(__file__).with_name("builtin")
 
+#: Where they are not used, the fingerprint is what it was before there were such keys.
+_LATER_KEYS = (("preprocess", "longer"), ("feature", "layout"))
+
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=64)]
-OnnxFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$", max_length=128)]
+#: A file in the model folder, or in one folder of its own there.
+OnnxFile = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$", max_length=128)
+]
+#: As an ONNX file names the files beside it; folders are allowed, steps upwards are not.
+ExternalName = Annotated[str, StringConstraints(pattern=r"^(\w[\w.:@+-]*/){0,4}\w[\w.:@+-]*$", max_length=256)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Triple = tuple[float, float, float]
 
@@ -51,10 +59,13 @@ class PreprocessSpec(_Strict):
     """From an upright RGB picture to the numbers that the input tensor expects: `(pixel * scale - mean) / std`."""
 
     #: `shorter`: the shorter side becomes `resize_to`, the longer keeps the ratio, then the centre is cut out.
-    #: `exact`: both sides are stretched to the input's size.
+    #: `exact`: both sides are stretched to the input's size, or to `resize_to` and then the centre is cut out.
     resize: Literal["shorter", "exact"] = "shorter"
-    #: Pixels; only for `shorter`.
+    #: Pixels; required for `shorter`.
     resize_to: int | None = Field(default=None, ge=1, le=8192)
+    #: What becomes of a fraction of a pixel in the longer side; none is `round`. Python's and PyTorch's own
+    #: preprocessing differ in this.
+    longer: Literal["round", "floor"] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"] = "bilinear"
     channels: Literal["RGB", "BGR"] = "RGB"
     scale: float = 1 / 255
@@ -70,7 +81,17 @@ class FeatureSpec(_Strict):
     tensor: str
     #: How a spatial map [N,C,H,W] (or [N,H,W,C] if the input is NHWC) becomes [N,C].
     pool: Literal["none", "max", "mean"] = "none"
+    #: Axes of the spatial map where they are not those of the input.
+    layout: Literal["NCHW", "NHWC"] | None = None
     dimension: int = Field(ge=1, le=32_768)
+
+
+class ExternalFile(_Strict):
+    """A file beside the ONNX file that holds weights of it."""
+
+    #: Relative to the folder of the ONNX file, as written in it.
+    file: ExternalName
+    sha256: Sha256
 
 
 class TextSpec(_Strict):
@@ -106,6 +127,7 @@ class ModelSpec(_Strict):
     #: Name of the ONNX file, in `models/builtin` or in the model folder of the settings.
     file: OnnxFile
     sha256: Sha256
+    external: tuple[ExternalFile, ...] = Field(default=(), max_length=4096)
     builtin: bool = False
     input: InputSpec
     preprocess: PreprocessSpec = PreprocessSpec()
@@ -114,10 +136,10 @@ class ModelSpec(_Strict):
 
     @model_validator(mode="after")
     def _crop_fits_inside_the_resized_picture(self) -> ModelSpec:
-        if self.preprocess.resize == "shorter":
-            size = self.preprocess.resize_to
-            if size is None or size < max(self.input.height, self.input.width):
-                raise ValueError("preprocess.resize_to must be at least the input's height and width")
+        size = self.preprocess.resize_to
+        needed = self.preprocess.resize == "shorter"
+        if (size is None and needed) or (size is not None and size < max(self.input.height, self.input.width)):
+            raise ValueError("preprocess.resize_to must be at least the input's height and width")
         return self
 
     @model_validator(mode="after")
@@ -131,6 +153,11 @@ class ModelSpec(_Strict):
     def fingerprint(self) -> str:
         """32 hex digits over the ONNX file and all of the specification that can change a vector."""
         relevant = self.model_dump(mode="json", include={"sha256", "input", "preprocess", "feature"})
+        for part, key in _LATER_KEYS:
+            if relevant[part][key] is None:
+                del relevant[part][key]
+        if self.external:
+            relevant["external"] = sorted((part.file, part.sha256) for part in self.external)
         canonical = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
