@@ -120,22 +120,33 @@ def _name_unread(source: Source) -> None:
 def _followed(client: Client, feed: Callable[[Started], Iterable[Job]], wait: bool) -> int | None:
     """Feed jobs with a progress bar, wait if that is wanted, and say how it ended."""
     begun: list[Job] = []
-    walking = True
+    try:
+        _watch(client, feed, wait, begun)
+    except KeyboardInterrupt:
+        return _left(begun)
+    _say_how_it_went(client, begun, wait)
+    return None
+
+
+def follow(client: Client, feed: Callable[[Started], Iterable[Job]]) -> Sequence[Job]:
+    """The same for commands that go on with the finished jobs; Ctrl-C is theirs to handle."""
+    begun: list[Job] = []
+    _watch(client, feed, True, begun)
+    _say_how_it_went(client, begun, True)
+    return begun
+
+
+def _watch(client: Client, feed: Callable[[Started], Iterable[Job]], wait: bool, begun: list[Job]) -> None:
+    """Adds the jobs to `begun` as soon as they exist."""
 
     def started(jobs: Sequence[Job]) -> None:
         begun.extend(jobs)
         board.follow([job.id for job in jobs])
 
-    try:
-        with _board(client) as board:
-            feed(started)
-            walking = False
-            if wait:
-                board.until_over()
-    except KeyboardInterrupt:
-        return _left(begun, walking)
-    _say_how_it_went(client, begun, wait)
-    return None
+    with _board(client) as board:
+        feed(started)
+        if wait:
+            board.until_over()
 
 
 def _board(client: Client) -> Board:
@@ -145,11 +156,12 @@ def _board(client: Client) -> Board:
     return Board(client.ledger, client.listeners, face())
 
 
-def _left(jobs: Sequence[Job], walking: bool) -> int:
+def _left(jobs: Sequence[Job]) -> int:
     from producer.board import left_behind
     from producer.cli import INTERRUPTED
 
-    click.echo(left_behind([job.status() for job in jobs], walking), err=True)
+    states = [job.status() for job in jobs]
+    click.echo(left_behind(states, walking=any(state.interrupted for state in states)), err=True)
     return INTERRUPTED
 
 

@@ -26,7 +26,7 @@ def up(workers: int | None, models: tuple[str, ...], root: Path | None, flower_p
     """
     from workers.local.stack import Options, StackError, start
 
-    with _ending_like_ctrl_c():
+    with ending_like_ctrl_c():
         try:
             stack = start(Options(workers, models or None, root, flower_port), say=click.echo)
             if detach:
@@ -35,7 +35,7 @@ def up(workers: int | None, models: tuple[str, ...], root: Path | None, flower_p
             click.echo(f"Ready. Images lie below {stack.settings.image_root}. Ctrl-C stops everything.")
             _wait(stack)
         except StackError as error:
-            _end_with(error)
+            end_with(error)
         except KeyboardInterrupt:
             click.echo("Stopped before it was ready.")
             sys.exit(130)
@@ -49,7 +49,7 @@ def down() -> None:
     try:
         click.echo("Stopped." if stop(say=click.echo) else "Nothing runs.")
     except StackError as error:
-        _end_with(error)
+        end_with(error)
 
 
 def _wait(stack: Any) -> None:
@@ -63,7 +63,7 @@ def _wait(stack: Any) -> None:
 
 
 @contextmanager
-def _ending_like_ctrl_c() -> Iterator[None]:
+def ending_like_ctrl_c() -> Iterator[None]:
     """A closed terminal and a polite kill end the stack as Ctrl-C does."""
 
     def interrupt(*_: object) -> NoReturn:
@@ -78,6 +78,6 @@ def _ending_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _end_with(error: Any) -> NoReturn:
+def end_with(error: Any) -> NoReturn:
     click.echo(f"imagefleet: {error}", err=True)
     sys.exit(error.exit_code)
