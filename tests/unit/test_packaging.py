@@ -78,7 +78,7 @@ def test_a_lock_has_a_hash_for_everything_and_an_address_for_nothing(lock: Path)
     blocks = re.split(r"^(?=\S)", lock.read_text(), flags=re.MULTILINE)[1:]
     assert len(blocks) == len(pinned(lock)) > 10
     assert all("--hash=sha256:" in block for block in blocks)
-    assert not re.search(r"http|//|@|--(extra-)?index|--find-links|--trusted", lock.read_text())
+    assert not re.search(r"https?:|//|@|--(extra-)?index|--find-links|--trusted", lock.read_text())
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
