@@ -59,7 +59,7 @@ class Limits:
 
     formats: tuple[str, ...] = FORMATS
     max_file_bytes: int = 256 * 2**20
-    #: Width times height, as the header says. A picture at this limit takes about 12 bytes a pixel while it is decoded.
+    #: Width times height, as the header says. Decoding takes up to 18 bytes a pixel (WebP and deep greys; JPEG least).
     max_pixels: int = 128_000_000
 
     def __post_init__(self) -> None:
@@ -172,8 +172,7 @@ def _upright_rgb(image: Image.Image, needed: Size) -> tuple[Image.Image, Size]:
     turn = _UPRIGHT.get(_orientation(image))
     rgb = _rgb(image)
     if turn is None:
-        # Pillow turns a TIFF while it decodes it.
-        return rgb, image.size if image.format == "TIFF" else original
+        return rgb, original
     swapped = turn in (_UPRIGHT[5], _UPRIGHT[6], _UPRIGHT[7], _UPRIGHT[8])
     return rgb.transpose(turn), original[::-1] if swapped else original
 

@@ -116,7 +116,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_provider_that_is_not_there_stops_the_encoder(tmp_path: Path) -> None:
-    with pytest.raises(ProviderUnavailable, match="TensorrtExecutionProvider cannot be used here"):
+    with pytest.raises(ProviderUnavailable, match="TensorrtExecutionProvider cannot be used here: this ONNX Runtime"):
         Encoder(*tiny(tmp_path), providers=("TensorrtExecutionProvider", CPU))
 
 
