@@ -25,12 +25,15 @@ from workers.contract import (
     PRUNE,
     QUERIES_MAX,
     SEARCH,
+    SWITCH,
     TEXT_MAX,
     PruneAnswer,
     PruneRequest,
     Query,
     SearchAnswer,
     SearchRequest,
+    SwitchAnswer,
+    SwitchRequest,
     search_queue,
 )
 from workers.ledger import Ledger
@@ -117,6 +120,16 @@ class Asker:
             PRUNE, search_queue(request.model), request.model_dump(exclude_none=True), said
         )
         answer = _checked(PruneAnswer, self._wait(task, request.model, timeout))
+        self._broker.forget(task)
+        if answer.error:
+            raise RequestFailed(answer.error)
+        return answer
+
+    def switch(self, request: SwitchRequest, timeout: float) -> SwitchAnswer:
+        """Ask for a comparison or a switch; raises NoAnswer, and RequestFailed with the worker's sentence."""
+        said = f"{'switch' if request.move else 'compare'} {request.name} to {request.model}, library {request.library}"
+        task = self._broker.send_request(SWITCH, search_queue(request.model), request.model_dump(), said)
+        answer = _checked(SwitchAnswer, self._wait(task, request.model, timeout))
         self._broker.forget(task)
         if answer.error:
             raise RequestFailed(answer.error)

@@ -20,6 +20,7 @@ from producer.connection import Place
 from producer.errors import ClientError
 from producer.jobs import Job, Jobs, over
 from producer.searches import TIMEOUT, Asked, Searches
+from producer.switching import Switching
 from workers.contract import SearchAnswer
 from workers.ledger import JobState
 
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 
-class Client(Jobs, Searches):
+class Client(Jobs, Searches, Switching):
     """Asks the workers. Cheap to make: nothing is connected before the first call.
 
     Every call that needs Redis raises BrokerUnavailable within seconds if it does not answer.

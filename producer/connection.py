@@ -15,6 +15,7 @@ from producer.errors import BrokerUnavailable, UnknownModel, WrongValue, full, i
 from producer.shown import shown
 from workers.contract import LIBRARY_PATTERN
 from workers.ledger import Ledger, LedgerUnavailable
+from workers.serving import Serving
 from workers.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -46,6 +47,16 @@ class Connection:
         from producer.broker import Broker  # Celery takes a moment to load, and most calls do without
 
         return Broker(self.settings)
+
+    @cached_property
+    def serving(self) -> Serving:
+        with ledger_errors():
+            return Serving.from_settings(self.settings)
+
+    def in_service(self, model: str, library: str) -> str:
+        """The model that answers when `model` is asked for in that library."""
+        with ledger_errors():
+            return self.serving.answers_for(library, model)
 
     def listeners(self, queue: str) -> int:
         """Workers that say they take messages from that queue; takes about a second and a half."""

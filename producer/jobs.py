@@ -84,8 +84,10 @@ class Jobs(Connection):
         retry_of: str | None = None,
     ) -> list[Job]:
         """Queue the images of any source, as `index` does for folders."""
-        names = [self.known_model(name) for name in dict.fromkeys(models or self.settings.models)]
-        specs = [JobSpec(self.library_name(library), name, source.folders, retry_of) for name in names]
+        chosen = self.library_name(library)
+        asked = [self.known_model(name) for name in models or self.settings.models]
+        names = list(dict.fromkeys(self.in_service(name, chosen) for name in asked))
+        specs = [JobSpec(chosen, name, source.folders, retry_of) for name in names]
 
         def handles(ids: Sequence[str]) -> list[Job]:
             return [Job(job, name, self) for job, name in zip(ids, names, strict=True)]

@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from models.spec import ModelSpec
+    from workers.contract import SwitchAnswer
     from workers.settings import Settings
 
 
@@ -47,6 +48,42 @@ def show_model(name: str) -> None:
 
     settings = load()
     click.echo(report.as_json(_document(find(name, settings.model_dir), settings)))
+
+
+@models.command("switch")
+@click.argument("name", metavar="M")
+@click.option("--to", metavar="NEW", help="The model that is to answer for M from now on.")
+@click.option("--undo", is_flag=True, help="Go back to the one before the last switch.")
+@click.option("--library", "-l", metavar="L", help="Name of the set of pictures.")
+@click.option("--sample", default=50, show_default=True, type=click.IntRange(1, 200), help="Images to compare.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def switch_model(name: str, to: str | None, undo: bool, library: str | None, sample: int, yes: bool) -> None:
+    """Let NEW answer whenever M is asked for.
+
+    Index the pictures with NEW first: it is built beside M while M serves. Shows how much of M's pictures NEW has and
+    how far their nearest neighbours agree, and asks.
+    """
+    from producer.client import Client
+
+    if (to is None) == (not undo):
+        raise click.UsageError("Name the new model with --to, or go back with --undo.")
+    client = Client()
+    chosen = to or client.before(name, library)
+    click.echo(_comparison(client.compare(name, chosen, library, sample), name, chosen))
+    if yes or click.confirm(f"Let {chosen} answer for {name}?"):
+        client.switch(name, chosen, library)
+        click.echo(f"{chosen} answers for {name} now; `imagefleet models switch {name} --undo` goes back.")
+
+
+def _comparison(found: SwitchAnswer, name: str, new: str) -> str:
+    covered = found.sampled - found.missing
+    lines = [
+        f"{name} has {found.current_rows:,} rows, {new} has {found.new_rows:,}.",
+        f"Of {found.sampled} images of {name}, {new} has {covered} ({covered / max(1, found.sampled):.0%}).",
+    ]
+    if found.overlap is not None:
+        lines.append(f"They agree on {found.overlap:.0%} of the 10 nearest of these.")
+    return "\n".join(lines)
 
 
 def _is_here(spec: ModelSpec, settings: Settings) -> bool:

@@ -72,8 +72,8 @@ class Searches(Connection):
     ) -> Asked:
         """Send a search and do not wait; `result` fetches the answer."""
         limited(limit, 1, LIMIT_MAX, "limit")
-        name = self.known_model(model or self.settings.models[0])
         chosen, root = self.library_name(library), self.settings.image_root
+        known = self.known_model(model or self.settings.models[0])
         queries = [asking.picture_query(place) for place in several(pictures)]
         queries += [Query(name=os.fspath(place), like=of_indexed(place, root)) for place in several(like)]
         queries += [asking.text_query(words) for words in ((text,) if isinstance(text, str) else text)]
@@ -81,6 +81,7 @@ class Searches(Connection):
             raise WrongValue("There is nothing to search for; name a picture, an indexed image by --like, or a --text.")
         with ledger_errors():
             self.ledger.ping()
+        name = self.in_service(known, chosen)
         requests = (
             SearchRequest(model=name, library=chosen, limit=limit, queries=part, thumbnail=thumbnail)
             for part in asking.parts(queries)
@@ -111,12 +112,9 @@ class Searches(Connection):
 
         `timeout` is for one page of rows. Raises OutsideImageRoot, UnknownModel, NoAnswer, RequestFailed.
         """
-        request = PruneRequest(
-            model=self.known_model(model or self.settings.models[0]),
-            library=self.library_name(library),
-            folder=of_folder(folder, self.settings.image_root),
-            delete=delete,
-        )
+        below, chosen = of_folder(folder, self.settings.image_root), self.library_name(library)
+        known = self.known_model(model or self.settings.models[0])
+        request = PruneRequest(model=self.in_service(known, chosen), library=chosen, folder=below, delete=delete)
         with ledger_errors():
             self.ledger.ping()
             return asking.total(self._asker.prune_pages(request, timeout))

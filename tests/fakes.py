@@ -8,7 +8,7 @@ import numpy as np
 
 from models.spec import ModelSpec
 from workers.milvus_rows import check_vectors, checked
-from workers.store import Known, Match, Row, StoreUnavailable, Vector, image_id
+from workers.store import Known, Match, Row, StoreRejected, StoreUnavailable, Vector, image_id
 
 
 class InMemoryCollection:
@@ -63,13 +63,24 @@ class InMemoryStore:
     def __init__(self) -> None:
         self.away = False
         self._collections: dict[tuple[str, str], InMemoryCollection] = {}
+        self._aliases: dict[tuple[str, str], str] = {}
 
     def collection(self, library: str, spec: ModelSpec, *, create: bool) -> InMemoryCollection | None:
         self.ping()
         key = (library, spec.fingerprint)
         if create and key not in self._collections:
             self._collections[key] = InMemoryCollection(self, spec.feature.dimension)
+            self._aliases.setdefault((library, spec.name), spec.fingerprint)
         return self._collections.get(key)
+
+    def in_service(self, library: str, model: str) -> str | None:
+        self.ping()
+        return self._aliases.get((library, model))
+
+    def point(self, library: str, model: str, spec: ModelSpec) -> None:
+        if self.collection(library, spec, create=False) is None:
+            raise StoreRejected("There is no such collection in memory; create it first.")
+        self._aliases[library, model] = spec.fingerprint
 
     def ping(self) -> None:
         if self.away:

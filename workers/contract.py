@@ -16,6 +16,7 @@ from models.spec import NAME_PATTERN, Name
 INDEX_BATCH = "imagefleet.index_batch"
 SEARCH = "imagefleet.search"
 PRUNE = "imagefleet.prune"
+SWITCH = "imagefleet.switch"
 
 #: Bytes; the longest path that Linux takes.
 PATH_MAX = 4096
@@ -173,5 +174,34 @@ class PruneAnswer(_Message):
     next: str | None
     #: Some of the paths that are gone.
     examples: list[ImagePath] = []
+    #: A sentence if the request could not be carried out.
+    error: str | None = None
+
+
+class SwitchRequest(_Message):
+    """Compare `model` with the one that answers for `name` now, and with `move` let it answer from now on."""
+
+    #: The new one, on whose search queue this lies.
+    model: Name
+    library: Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)]
+    #: What people ask for.
+    name: Name
+    #: The one that answers for `name` now.
+    current: Name
+    #: Images whose neighbours are compared.
+    sample: int = Field(default=50, ge=1, le=200)
+    move: bool = False
+
+
+class SwitchAnswer(_Message):
+    """How the new model stands beside the current one."""
+
+    current_rows: int = 0
+    new_rows: int = 0
+    sampled: int = 0
+    #: Of the sampled images, those that the new collection does not have.
+    missing: int = 0
+    #: Share of the 10 nearest that both agree on, 0 to 1; None if there was nothing to compare.
+    overlap: float | None = None
     #: A sentence if the request could not be carried out.
     error: str | None = None

@@ -47,6 +47,7 @@ _BUILD: Mapping[str, Mapping[str, int]] = {"HNSW": {"M": 16, "efConstruction": 2
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 _ALIAS_IS_THERE = re.compile("alias.*(already|exist)", re.IGNORECASE)
+_ALIAS_IS_NOT_THERE = re.compile(r"alias.*(not (exist|found)|no such)|not found.*alias", re.IGNORECASE)
 
 
 class MilvusStore:
@@ -98,6 +99,23 @@ class MilvusStore:
             self._collections[key] = found
         return self._collections[key]
 
+    def in_service(self, library: str, model: str) -> str | None:
+        """As promised by VectorStore."""
+        alias = milvus_rows.alias_name(library, model)
+        try:
+            found = self.call(lambda client: client.describe_alias(alias, timeout=self.timeout))
+        except StoreRejected as error:
+            if _ALIAS_IS_NOT_THERE.search(str(error)):
+                return None
+            raise
+        return milvus_rows.fingerprint_of(found["collection_name"])
+
+    def point(self, library: str, model: str, spec: ModelSpec) -> None:
+        """As promised by VectorStore."""
+        alias, name = milvus_rows.alias_name(library, model), milvus_rows.collection_name(library, spec)
+        self._point(alias, name)
+        self.call(lambda client: client.alter_alias(name, alias, timeout=self.timeout))
+
     def forget(self, name: str) -> None:
         """Ask the server anew for that collection at the next call."""
         for create in (True, False):
@@ -129,7 +147,7 @@ class MilvusStore:
         self._check(name, dimension, index["metric_type"])
         self.load(name)
         if create:
-            self._point(milvus_rows.alias_name(library, spec), name)
+            self._point(milvus_rows.alias_name(library, spec.name), name)
         remake = (lambda: self._prepared(library, spec, create=True)) if create else None
         return MilvusCollection(self, name, dimension, index["index_type"], remake)
 

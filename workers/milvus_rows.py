@@ -30,7 +30,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 def collection_name(library: str, spec: ModelSpec) -> str:
     """`library__model__fingerprint`, escaped so that no two libraries or models share a name; raises StoreRejected."""
-    name = f"{alias_name(library, spec)}__{spec.fingerprint}"
+    name = f"{alias_name(library, spec.name)}__{spec.fingerprint}"
     if len(name) > NAME_MAX:
         raise StoreRejected(
             f"The names of library {library!r} and model {spec.name!r} are too long for Milvus; choose a shorter one."
@@ -38,9 +38,14 @@ def collection_name(library: str, spec: ModelSpec) -> str:
     return name
 
 
-def alias_name(library: str, spec: ModelSpec) -> str:
+def fingerprint_of(collection: str) -> str:
+    """The last part of a collection's name."""
+    return collection.rpartition("__")[2]
+
+
+def alias_name(library: str, model: str) -> str:
     """`library__model`: what points to the collection in service."""
-    return f"{_identifier(library)}__{_identifier(spec.name)}"
+    return f"{_identifier(library)}__{_identifier(model)}"
 
 
 def _identifier(name: str) -> str:

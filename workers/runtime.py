@@ -15,9 +15,19 @@ from typing import cast
 
 from models import preprocess
 from models.errors import ModelError
+from models.spec import ModelSpec, find
 from workers import batch, pipeline
 from workers.app import app, send_batch
-from workers.contract import Answer, BatchMessage, PruneAnswer, PruneRequest, SearchAnswer, SearchRequest
+from workers.contract import (
+    Answer,
+    BatchMessage,
+    PruneAnswer,
+    PruneRequest,
+    SearchAnswer,
+    SearchRequest,
+    SwitchAnswer,
+    SwitchRequest,
+)
 from workers.held import HeldModels, NotServed
 from workers.image_root import ImageRoot, RootUnavailable
 from workers.leases import Begun, Leases
@@ -27,6 +37,7 @@ from workers.pipeline import BatchResult
 from workers.prune import prune
 from workers.settings import Settings
 from workers.store import Collection, StoreError
+from workers.versions import compare
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +89,40 @@ class Runtime:
         except (StoreError, RootUnavailable, NotServed) as error:
             return PruneAnswer(looked_at=0, gone=0, deleted=0, next=None, error=str(error))
 
+    def switch(self, request: SwitchRequest) -> SwitchAnswer:
+        """Compare the new model with the one in service, and with `move` put it there."""
+        try:
+            new = self._existing(request.library, self._held.spec(request.model))
+            current = self._existing(request.library, find(request.current, self._settings.model_dir))
+            answer = compare(current, new, request.sample)
+            if request.move:
+                self._store.point(request.library, request.name, self._held.spec(request.model))
+            return answer
+        except (StoreError, ModelError, NotServed) as error:
+            return SwitchAnswer(error=str(error))
+
     def close(self) -> None:
         """Give back the connections."""
         self._store.close()
         self._context.ledger.close()
 
     def _collection(self, library: str, model: str) -> Collection:
-        collection = self._store.collection(library, self._held.spec(model), create=False)
+        """The collection to search in; raises NotServed where another version of the model is in service."""
+        spec = self._held.spec(model)
+        collection = self._existing(library, spec)
+        if self._store.in_service(library, model) not in (spec.fingerprint, None):
+            raise NotServed(
+                f"In library {library!r} another version than this worker's answers for {model!r}; search with that"
+                f" one's name, or let a name answer by `imagefleet models switch {model} --to NAME`."
+            )
+        return collection
+
+    def _existing(self, library: str, spec: ModelSpec) -> Collection:
+        collection = self._store.collection(library, spec, create=False)
         if collection is None:
             raise NotServed(
-                f"Library {library!r} holds nothing for model {model!r}; run `imagefleet index DIR --model {model}`."
+                f"Library {library!r} holds nothing for model {spec.name!r};"
+                f" run `imagefleet index DIR --model {spec.name}`."
             )
         return collection
 

@@ -107,6 +107,12 @@ class VectorStore(Protocol):
         Safe to call from several processes at once; also sees to the alias of library and model.
         """
 
+    def in_service(self, library: str, model: str) -> str | None:
+        """Fingerprint of the collection that the alias of library and model points to; None without an alias."""
+
+    def point(self, library: str, model: str, spec: ModelSpec) -> None:
+        """Let that alias point to the collection of `spec`, which exists; raises StoreRejected if it does not."""
+
     def ping(self) -> None:
         """Return if the store answers; raises StoreUnavailable or StoreRejected."""
 

@@ -10,7 +10,16 @@ from pydantic import ValidationError
 
 import workers.lifecycle  # noqa: F401 -- connects the signals of the worker
 from workers.app import app
-from workers.contract import INDEX_BATCH, PRUNE, SEARCH, BatchMessage, PruneRequest, SearchRequest
+from workers.contract import (
+    INDEX_BATCH,
+    PRUNE,
+    SEARCH,
+    SWITCH,
+    BatchMessage,
+    PruneRequest,
+    SearchRequest,
+    SwitchRequest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +59,18 @@ def prune(**fields: Any) -> dict[str, Any]:
     except ValidationError as error:
         return {"error": _refuse(PRUNE, error)}
     return runtime.current().prune(request).model_dump()
+
+
+@app.task(name=SWITCH, typing=False)
+def switch(**fields: Any) -> dict[str, Any]:
+    """Compare two models, or let one answer for the other; see `SwitchRequest` and `SwitchAnswer`."""
+    from workers import runtime
+
+    try:
+        request = SwitchRequest.model_validate(fields.get("request"))
+    except ValidationError as error:
+        return {"error": _refuse(SWITCH, error)}
+    return runtime.current().switch(request).model_dump()
 
 
 def _refuse(task: str, error: ValidationError) -> str:

@@ -119,7 +119,7 @@ def test_the_alias_points_to_the_first_and_is_not_moved(milvus: MilvusStore, lib
     made(milvus, library, "0")
     made(milvus, library, "1")
 
-    alias = alias_name(library, tiny_spec())
+    alias = alias_name(library, tiny_spec().name)
     description = milvus.call(lambda client: client.describe_collection(alias, timeout=10))
 
     assert description["collection_name"] == collection_name(library, tiny_spec(sha256="0" * 64))
@@ -161,7 +161,7 @@ def test_other_metrics_and_indexes_find_the_image_itself(
 
 def drop(store: MilvusStore, library: str) -> None:
     name = collection_name(library, tiny_spec())
-    alias = alias_name(library, tiny_spec())
+    alias = alias_name(library, tiny_spec().name)
     store.call(lambda client: client.drop_alias(alias, timeout=10))
     store.call(lambda client: client.drop_collection(name, timeout=10))
 

@@ -251,3 +251,26 @@ def test_a_batch_of_more_bytes_than_a_request_takes_is_written(store: VectorStor
     wide.upsert([row(f"{number}.jpg", vector) for number, vector in enumerate(vectors)])
 
     assert wide.count() == 300
+
+
+def test_the_first_collection_is_in_service_until_another_is_put_there(store: VectorStore, library: str) -> None:
+    old, new = tiny_spec(), tiny_spec("tiny-2", sha256="1" * 64)
+    assert store.in_service(library, "tiny") is None
+    for spec in (old, new):
+        assert store.collection(library, spec, create=True) is not None
+    assert store.in_service(library, "tiny") == old.fingerprint
+
+    store.point(library, "tiny", new)
+    store.point(library, "tiny", new)
+    assert store.in_service(library, "tiny") == new.fingerprint
+
+    store.point(library, "tiny", old)
+    assert store.in_service(library, "tiny") == old.fingerprint
+    assert store.in_service(library, "tiny-2") == new.fingerprint
+
+
+def test_a_collection_that_is_not_there_is_not_put_into_service(store: VectorStore, library: str) -> None:
+    assert store.collection(library, tiny_spec(), create=True) is not None
+    with pytest.raises(StoreRejected):
+        store.point(library, "tiny", tiny_spec(sha256="2" * 64))
+    assert store.in_service(library, "tiny") == tiny_spec().fingerprint

@@ -75,7 +75,8 @@ def test_make_targets_that_documents_show_exist() -> None:
 def test_settings_that_documents_name_exist() -> None:
     from workers.settings import Settings
 
-    known = {f"IMAGEFLEET_{name.upper()}" for name in Settings.model_fields} | {"IMAGEFLEET_STATE_DIR", "IMAGEFLEET_DEBUG"}
+    known = {f"IMAGEFLEET_{name.upper()}" for name in Settings.model_fields}
+    known |= {"IMAGEFLEET_STATE_DIR", "IMAGEFLEET_DEBUG"}
     for document in DOCUMENTS:
         named = set(re.findall(r"IMAGEFLEET_[A-Z]+(?:_[A-Z]+)*", document.read_text()))
         assert named <= known, f"{document.name} names {sorted(named - known)}"

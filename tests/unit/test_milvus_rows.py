@@ -60,7 +60,7 @@ def test_names_are_what_milvus_takes_and_tell_all_libraries_apart() -> None:
 
 def test_an_alias_is_never_the_name_of_a_collection() -> None:
     names = ["a", "a-b", "2", "a.b"]
-    aliases = {milvus_rows.alias_name(library, tiny_spec(model)) for library in names for model in names}
+    aliases = {milvus_rows.alias_name(library, model) for library in names for model in names}
     collections = {milvus_rows.collection_name(library, tiny_spec(model)) for library in names for model in names}
 
     assert not aliases & collections
