@@ -34,20 +34,24 @@ class TextEncoder:
         wanted = {self._spec.ids, self._spec.mask} - {None}
         if set(self._inputs) != wanted:
             raise InvalidSpec(f"{spec.name}: the text model's inputs are {', '.join(self._inputs)}; correct [text].")
-        self.encode("a")
+        self._features("a")  # a wrong dimension shows now, and the first query is not the slow one
 
     def encode(self, text: str) -> Vector:
         """float32 [dimension], unit length; what does not fit into the model's length is cut off. Raises TextError."""
-        tokens = self._tokenizer.encode(text).ids
-        features = run(self._session, self._spec.feature, self._feeds(tokens), self._name)
-        vector = features.astype(np.float32).reshape(-1)
-        if len(vector) != self._dimension:
-            raise InvalidSpec(f"{self._name}: the text model gives {len(vector)} numbers; correct [text] feature.")
+        vector = self._features(text)
         length = float(np.linalg.norm(vector))
         if not np.isfinite(length) or length == 0:
             raise TextError("The model finds no meaning in this text; use other words.")
         unit: Vector = vector / np.float32(length)
         return unit
+
+    def _features(self, text: str) -> Vector:
+        tokens = self._tokenizer.encode(text).ids
+        features = run(self._session, self._spec.feature, self._feeds(tokens), self._name)
+        vector = features.astype(np.float32).reshape(-1)
+        if len(vector) != self._dimension:
+            raise InvalidSpec(f"{self._name}: the text model gives {len(vector)} numbers; correct [text] feature.")
+        return vector
 
     def _feeds(self, tokens: list[int]) -> dict[str, NDArray[Any]]:
         axis = self._inputs[self._spec.ids].shape[1]
