@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from models import pins
 from models.errors import InvalidSpec, UnknownModel
+from models.pins import FIRST_USE
 
 #: A name that is safe in queue names, file names and, escaped, in collection names.
 NAME_PATTERN = r"^[a-z0-9]+([.-][a-z0-9]+)*$"
@@ -36,6 +38,14 @@ OnnxFile = Annotated[
 #: As an ONNX file names the files beside it; folders are allowed, steps upwards are not.
 ExternalName = Annotated[str, StringConstraints(pattern=r"^(\w[\w.:@+-]*/){0,4}\w[\w.:@+-]*$", max_length=256)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+#: Or the word for: whatever is pulled first; see models.pins.
+Checksum = Sha256 | Literal["first-use"]
+#: A full HTTPS address, or a path below the models' home (see models.download), without steps upwards.
+Address = Annotated[
+    str, StringConstraints(pattern=r"^(https://\S+|[\w@+-][\w.@+-]*(/[\w@+-][\w.@+-]*)*)$", max_length=512)
+]
+#: Of a file, where it is known.
+Bytes = Annotated[int, Field(ge=1, le=64 * 2**30)]
 Triple = tuple[float, float, float]
 
 
@@ -101,10 +111,10 @@ class TextSpec(_Strict):
     """
 
     file: OnnxFile
-    sha256: Sha256
+    sha256: Checksum
     #: A `tokenizer.json` of the tokenizers library.
     tokenizer: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.json$", max_length=128)]
-    tokenizer_sha256: Sha256
+    tokenizer_sha256: Checksum
     #: Input tensor of the token ids, integers [N, length].
     ids: str
     #: Input tensor of ones where there is a token, if the model has one.
@@ -115,6 +125,24 @@ class TextSpec(_Strict):
     pad: int = Field(default=0, ge=0)
     #: Output tensor, [N, dimension].
     feature: str
+    #: Where the files can be had, and their sizes; see DownloadSpec.
+    download: Address | None = None
+    bytes: Bytes | None = None
+    tokenizer_download: Address | None = None
+    tokenizer_bytes: Bytes | None = None
+
+    @model_validator(mode="after")
+    def _first_use_needs_an_address(self) -> TextSpec:
+        _refuse_first_use_without(self.sha256, self.download)
+        _refuse_first_use_without(self.tokenizer_sha256, self.tokenizer_download)
+        return self
+
+
+class DownloadSpec(_Strict):
+    """Where the ONNX file can be had. It changes no vector, so it is no part of the fingerprint."""
+
+    url: Address
+    bytes: Bytes | None = None
 
 
 class ModelSpec(_Strict):
@@ -126,13 +154,14 @@ class ModelSpec(_Strict):
     source: str
     #: Name of the ONNX file, in `models/builtin` or in the model folder of the settings.
     file: OnnxFile
-    sha256: Sha256
+    sha256: Checksum
     external: tuple[ExternalFile, ...] = Field(default=(), max_length=4096)
     builtin: bool = False
     input: InputSpec
     preprocess: PreprocessSpec = PreprocessSpec()
     feature: FeatureSpec
     text: TextSpec | None = None
+    download: DownloadSpec | None = None
 
     @model_validator(mode="after")
     def _crop_fits_inside_the_resized_picture(self) -> ModelSpec:
@@ -149,9 +178,17 @@ class ModelSpec(_Strict):
             raise ValueError("an input of uint8 takes pixels as they are: scale = 1, no mean, no std")
         return self
 
+    @model_validator(mode="after")
+    def _first_use_needs_an_address(self) -> ModelSpec:
+        _refuse_first_use_without(self.sha256, self.download)
+        return self
+
     @property
     def fingerprint(self) -> str:
-        """32 hex digits over the ONNX file and all of the specification that can change a vector."""
+        """32 hex digits over the ONNX file and all of the specification that can change a vector.
+
+        Without the file's checksum (see models.pins) it is that of no vectors.
+        """
         relevant = self.model_dump(mode="json", include={"sha256", "input", "preprocess", "feature"})
         for part, key in _LATER_KEYS:
             if relevant[part][key] is None:
@@ -160,6 +197,11 @@ class ModelSpec(_Strict):
             relevant["external"] = sorted((part.file, part.sha256) for part in self.external)
         canonical = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def _refuse_first_use_without(sha256: str, download: object) -> None:
+    if sha256 == FIRST_USE and download is None:
+        raise ValueError(f"a checksum of {FIRST_USE!r} needs an address to download from")
 
 
 def parse(document: Mapping[str, Any], origin: str) -> ModelSpec:
@@ -183,8 +225,12 @@ def read(file: Path) -> ModelSpec:
 
 @lru_cache(maxsize=8)
 def catalogue(own: Path | None = None) -> Mapping[str, ModelSpec]:
-    """All known models by name; files in `own`, the user's folder, add to those that ship."""
-    return {spec.name: spec for file in _files(own) for spec in (read(file),)}
+    """All known models by name; files in `own`, the user's folder, add to those that ship.
+
+    Checksums that were recorded at first use are filled in.
+    """
+    known = pins.read(own) if own else {}
+    return {spec.name: spec for file in _files(own) for spec in (_pinned(read(file), known),)}
 
 
 def find(name: str, own: Path | None = None) -> ModelSpec:
@@ -193,6 +239,25 @@ def find(name: str, own: Path | None = None) -> ModelSpec:
     if name not in known:
         raise UnknownModel(f"There is no model {name!r}; known are {', '.join(sorted(known))}.")
     return known[name]
+
+
+def _pinned(spec: ModelSpec, known: Mapping[str, str]) -> ModelSpec:
+    """`spec` with its checksums of FIRST_USE replaced where they are known."""
+    changes: dict[str, Any] = {}
+    if spec.sha256 == FIRST_USE:
+        changes["sha256"] = known.get(spec.file, FIRST_USE)
+    if spec.text is not None:
+        changes["text"] = _pinned_text(spec.text, known)
+    return spec.model_copy(update=changes)
+
+
+def _pinned_text(text: TextSpec, known: Mapping[str, str]) -> TextSpec:
+    changes: dict[str, str] = {}
+    if text.sha256 == FIRST_USE:
+        changes["sha256"] = known.get(text.file, FIRST_USE)
+    if text.tokenizer_sha256 == FIRST_USE:
+        changes["tokenizer_sha256"] = known.get(text.tokenizer, FIRST_USE)
+    return text.model_copy(update=changes)
 
 
 def _files(own: Path | None) -> Iterator[Path]:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from models.errors import WeightsMismatch, WeightsMissing
+from models.pins import FIRST_USE
 from models.spec import BUILTIN, ModelSpec
 
 
@@ -19,7 +20,8 @@ def locate(spec: ModelSpec, model_dir: Path | None = None) -> Path:
         raise WeightsMissing(f"The model {spec.name} needs {spec.file} and no model folder is set; set one.")
     file = folder / spec.file
     if not file.is_file():
-        raise WeightsMissing(f"The model {spec.name} needs {spec.file}, which is not in {folder}; put it there.")
+        mend = f"run `imagefleet models pull {spec.name}`" if spec.download else "put it there"
+        raise WeightsMissing(f"The model {spec.name} needs {spec.file}, which is not in {folder}; {mend}.")
     return file
 
 
@@ -30,6 +32,8 @@ def read(spec: ModelSpec, file: Path) -> bytes:
 
 def checked(file: Path, sha256: str, model: str) -> bytes:
     """The bytes of `file`: what is checked is what is used. Raises WeightsMissing or WeightsMismatch."""
+    if sha256 == FIRST_USE:
+        raise WeightsMissing(f"No checksum of {file} is recorded yet; run `imagefleet models pull {model}`.")
     try:
         data = file.read_bytes()
     except OSError as error:
