@@ -7,9 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from models.errors import InvalidSpec, UnknownModel
-from models.spec import CATALOG, catalogue, find, parse, read
+from models.spec import (
+    CATALOG,
+    FeatureSpec,
+    InputSpec,
+    ModelSpec,
+    PreprocessSpec,
+    TextSpec,
+    catalogue,
+    find,
+    parse,
+    read,
+)
 
 MOBILENET = tomllib.loads((CATALOG / "mobilenetv2-int8.toml").read_text(encoding="utf-8"))
 
@@ -77,3 +89,16 @@ def test_own_specifications_add_to_those_that_ship(tmp_path: Path) -> None:
 def test_an_unknown_model_is_answered_with_those_there_are() -> None:
     with pytest.raises(UnknownModel, match="colour, gradient"):
         find("nothing")
+
+
+@pytest.mark.parametrize("table", [ModelSpec, InputSpec, PreprocessSpec, FeatureSpec, TextSpec])
+def test_every_key_is_documented(table: type[BaseModel]) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    keys = document[document.index("| key | what it says") :]
+    assert [key for key in table.model_fields if f"`{key}`" not in keys and f"`[{key}]`" not in keys] == []
+
+
+def test_the_documented_specification_is_the_one_that_ships() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    example = document.split("```toml\n")[1].split("```")[0]
+    assert tomllib.loads(example) == MOBILENET
