@@ -68,6 +68,10 @@ class WeightsMismatch(ModelError):
     """The ONNX file is not the one that the specification was written for."""
 
 
+class DownloadFailed(ModelError):
+    """A file could not be had; what came of it is kept unless it was the wrong one."""
+
+
 class ProviderUnavailable(ModelError):
     """The execution provider that was asked for is not the one that would run."""
 
