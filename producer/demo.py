@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -58,11 +59,13 @@ def demo(folder: Path | None, keep: bool, families: int) -> None:
     Starts a stack of its own in ./demo, apart from one that runs already, and stops it at the end.
     """
     from producer.stack_commands import end_with, ending_like_ctrl_c
-    from workers.local.stack import StackError
+    from workers.local.errors import AlreadyRuns, StackError
 
     with ending_like_ctrl_c():
         try:
             _show(folder, keep, families)
+        except AlreadyRuns:
+            end_with(AlreadyRuns(f"A demo runs already in {HOME.absolute()}; `{_in_its_world('down')}` ends it."))
         except StackError as error:
             end_with(error)
 
@@ -216,11 +219,19 @@ def _share(answers: Sequence[Answer], exhibition: Exhibition, limit: int) -> str
 def _say_what_next(exhibition: Exhibition, keep: bool) -> None:
     click.echo(f"\nContact sheet: {(HOME / 'hits.html').absolute()}")
     if keep:
-        state = os.environ["IMAGEFLEET_STATE_DIR"]
-        click.echo(f"Everything goes on running. In this shell: export IMAGEFLEET_STATE_DIR='{state}'")
-        click.echo(f"  imagefleet search {exhibition.queries[0]} --library {exhibition.library}")
-        click.echo("  imagefleet down")
+        command = _in_its_world(f"search {shlex.quote(str(exhibition.queries[0]))} --library {exhibition.library}")
+        click.echo(f"Everything goes on running. Another search, and the end:\n  {command}\n  {_in_its_world('down')}")
         return
-    program = "imagefleet" if sys.prefix == sys.base_prefix else f"{Path(sys.prefix).name}/bin/imagefleet"
     click.echo("Next, with pictures of your own:")
-    click.echo(f"  {program} up --detach\n  {program} index ~/Pictures\n  {program} search ~/Pictures/one.jpg --open")
+    for words in ("up --detach", "index ~/Pictures", "search ~/Pictures/one.jpg --open"):
+        click.echo(f"  {_program()} {words}")
+
+
+def _in_its_world(words: str) -> str:
+    """A command that talks to the stack of the demo, to be typed where the demo was started."""
+    return f"IMAGEFLEET_STATE_DIR={shlex.quote(str(HOME.absolute() / 'state'))} {_program()} {words}"
+
+
+def _program() -> str:
+    """The command as one types it where the demo was started."""
+    return "imagefleet" if sys.prefix == sys.base_prefix else f"{Path(sys.prefix).name}/bin/imagefleet"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.command import START
 from tests.pictures import draw_many
 from tests.services import ROOT
 
@@ -24,15 +26,29 @@ class Shell:
         self.folder = folder
 
     def demo(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return self.run("demo", *map(str, arguments))
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from producer.cli import main; main()", "demo", *map(str, arguments)],
+            [*START, *words],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=self.environment | variables,
             capture_output=True,
             text=True,
             timeout=DEMO_SECONDS,
             check=False,
         )
+
+    def typed(self, line: str) -> subprocess.CompletedProcess[str]:
+        """What comes of a command as the demo prints it."""
+        setting, program, *words = shlex.split(line)
+        assert program.endswith("imagefleet")
+        name, _, value = setting.partition("=")
+        return self.run(*words, **{name: value})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
     def running(self) -> list[str]:
         """Processes of the demo's stack."""
@@ -95,4 +111,35 @@ def test_a_folder_without_a_good_picture_is_told_in_a_sentence(shell: Shell, tmp
         assert done.returncode == 2
         assert f"imagefleet: {sentence}" in done.stderr
         assert "Traceback" not in done.stderr
+    assert shell.running() == []
+
+
+def test_what_is_kept_can_be_used_and_ended_by_the_commands_that_are_printed(shell: Shell) -> None:
+    kept = shell.demo("--families", "2", "--keep")
+    assert kept.returncode == 0, kept.stdout + kept.stderr
+    search, down = (line.strip() for line in kept.stdout.splitlines()[-2:])
+    found = shell.typed(search)
+    assert "family-000" in found.stdout.splitlines()[2], found.stdout + found.stderr
+
+    second = shell.demo("--families", "2")
+    assert second.returncode == 2
+    assert second.stderr == f"imagefleet: A demo runs already in {shell.folder / 'demo'}; `{down}` ends it.\n"
+
+    assert shell.typed(down).stdout.endswith("Stopped.\n")
+    assert shell.running() == []
+
+
+@pytest.mark.parametrize("phase", ["Starting", "Redis", "Indexing"])
+def test_ctrl_c_leaves_nothing_running(shell: Shell, phase: str) -> None:
+    command = [*START, "demo", "--families", "20"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=shell.folder, env=shell.environment, stdout=pipe, stderr=pipe, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert any(line.startswith(phase) for line in running.stdout), f"it never said {phase}"
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=DEMO_SECONDS)
+    assert running.returncode == 130
+    assert "Traceback" not in errors
     assert shell.running() == []
