@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,11 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """Whatever a failed test leaves running is ended."""
+    made = Shell(tmp_path)
+    yield made
+    made.run("down", IMAGEFLEET_STATE_DIR=str(tmp_path / "demo" / "state"))
 
 
 def test_the_demo_finds_what_it_should_and_leaves_nothing_running(shell: Shell) -> None:
