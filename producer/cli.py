@@ -116,6 +116,8 @@ def _ended_by(error: BaseException) -> int:
         return _say(_usage(error), WRONG)
     if isinstance(error, _user_errors()):
         return _say(str(error), WRONG)
+    if isinstance(error, ModuleNotFoundError):
+        return _say(f"{error.name} is not installed here; install imagefleet with its extra `cpu` or `gpu`.", WRONG)
     if isinstance(error, OSError):
         return _say(f"{error.strerror or error}{f': {shown(str(error.filename))}' if error.filename else ''}.", WRONG)
     return _say(

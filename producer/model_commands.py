@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 import click
+
+from models.commands import COMMANDS
 
 if TYPE_CHECKING:
     from models.spec import ModelSpec
@@ -12,10 +15,27 @@ if TYPE_CHECKING:
     from workers.settings import Settings
 
 
-@click.group(invoke_without_command=True)
+class ModelCommands(click.Group):
+    """Those of this file, and those that work on model files: they need a worker's libraries and are loaded when asked
+    for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        return cast(click.Command, getattr(import_module(module), name))
+
+
+@click.group(cls=ModelCommands, invoke_without_command=True)
 @click.pass_context
 def models(context: click.Context) -> None:
-    """Say which models there are."""
+    """Say which models there are; get, add and compare them."""
+    from workers.settings import load
+
+    context.obj = load().model_dir
     if context.invoked_subcommand is None:
         context.invoke(list_models)
 

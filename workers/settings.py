@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     image_root: Path = Path("/")
     #: Own specifications and ONNX files.
     model_dir: Path = Field(default_factory=lambda: state_dir() / "models")
+    #: A copy of the place that catalogued models are pulled from; empty for that place itself.
+    model_mirror: str = ""
 
     # What is asked for where the command line names nothing
     library: Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)] = "images"
