@@ -6,15 +6,17 @@ import sys
 
 from celery import Celery
 
+from workers import transport
 from workers.contract import INDEX_BATCH, BatchMessage, index_queue
 from workers.settings import Settings, SettingsError, load
 
 
 def make_app(settings: Settings) -> Celery:
     """A Celery app on the broker of `settings`; each value's reason is in section 6 of the architecture."""
+    transport.use()
     app = Celery("imagefleet", include=["workers.tasks"], set_as_current=False)
     url = settings.redis_url.get_secret_value()
-    transport = {
+    options = {
         "visibility_timeout": settings.visibility_timeout,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
@@ -29,7 +31,7 @@ def make_app(settings: Settings) -> Celery:
         broker_read_url=url,  # these two are what a CELERY_BROKER_URL in somebody's shell cannot replace
         broker_write_url=url,
         result_backend=url,
-        broker_transport_options=transport,
+        broker_transport_options=options,
         result_backend_transport_options={"retry_policy": {"timeout": 5.0}},
         redis_socket_timeout=30,
         redis_socket_connect_timeout=5,
@@ -37,6 +39,7 @@ def make_app(settings: Settings) -> Celery:
         redis_backend_health_check_interval=15,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a Redis that is full or whose disk is full must not end the worker
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
