@@ -46,8 +46,7 @@ dimension = 3
 url = "zoo/model.onnx"
 {bytes}
 """
-#: As the command, before the producer knows it.
-COMMAND = [sys.executable, "-c", "from models.commands.pull import pull; pull()"]
+COMMAND = [sys.executable, "-c", "from producer.cli import main; main()", "models", "pull"]
 
 
 class Heard:
@@ -360,6 +359,21 @@ def test_the_command_says_what_it_did(tmp_path: Path, server: FileServer) -> Non
     assert "pulled is here already, checked" in run("pulled", folder=tmp_path, mirror=server.address).stdout
 
 
+def test_the_folder_and_the_mirror_are_settings_too(
+    tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_a_model(tmp_path)
+    monkeypatch.setenv("IMAGEFLEET_MODEL_DIR", str(tmp_path))
+    monkeypatch.setenv("IMAGEFLEET_MODEL_MIRROR", server.address)
+    assert subprocess.run([*COMMAND, "pulled"], capture_output=True, timeout=60, check=False).returncode == 0
+    assert (tmp_path / "model.onnx").read_bytes() == BODY
+
+
+def test_one_address_is_of_one_model(tmp_path: Path) -> None:
+    ended = run("vgg16", "vgg19", "--url", "https://models.invalid/vgg", folder=tmp_path, mirror="")
+    assert (ended.returncode, "--url is the address of one model" in ended.stderr) == (2, True)
+
+
 def test_one_that_fails_does_not_keep_the_others(tmp_path: Path, server: FileServer) -> None:
     given_a_model(tmp_path)
     ended = run("resnet99", "mobilenetv2-int8", "pulled", folder=tmp_path, mirror=server.address)
@@ -384,21 +398,22 @@ def test_two_pulls_at_once_download_once(tmp_path: Path, server: FileServer) -> 
     assert (tmp_path / "model.onnx").read_bytes() == BODY
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_pull_that_is_stopped_goes_on_next_time(tmp_path: Path, server: FileServer, number: int) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_pull_that_is_stopped_goes_on_next_time(tmp_path: Path, server: FileServer, number: int, code: int) -> None:
     given_a_model(tmp_path)
     server.stops_in_the_middle = True
     with started(tmp_path, server) as process:
         wait_until(lambda: part(tmp_path).exists() and part(tmp_path).stat().st_size == 500_000, 20, "half of it")
         process.send_signal(number)
-        assert process.wait(20) != 0
+        assert process.wait(20) == code
     server.gate.set()
     assert run("pulled", folder=tmp_path, mirror=server.address).returncode == 0
     assert [asked.start for asked in server.asked] == [None, 500_000]
 
 
 def run(*names: str, folder: Path, mirror: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND[:2], before + COMMAND[2], *names, "--model-dir", str(folder), "--mirror", mirror]
+    command = [*COMMAND, *names, "--model-dir", str(folder), "--mirror", mirror]
+    command[2] = before + command[2]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
