@@ -13,7 +13,8 @@ from producer.jobs import over, unknown_job
 from producer.progress import LOOK, Face, Pace, Reading
 from producer.shown import counted
 from workers.contract import index_queue
-from workers.ledger import JobState, Ledger
+from workers.job_state import JobState
+from workers.ledger import Ledger
 
 #: Seconds without a change before it is asked whether anybody listens, and between two such questions.
 STILL = 6.0

@@ -22,7 +22,7 @@ from producer.jobs import Job, Jobs, over
 from producer.searches import TIMEOUT, Asked, Searches
 from producer.switching import Switching
 from workers.contract import SearchAnswer
-from workers.ledger import JobState
+from workers.job_state import JobState
 
 __all__ = [
     "Asked",

@@ -14,7 +14,8 @@ from producer.errors import BrokerUnavailable, NothingFound
 from producer.shown import amounts
 from producer.sources import Source, batches
 from workers.contract import BatchMessage, Image
-from workers.ledger import JobSpec, Ledger, LedgerUnavailable
+from workers.job_state import JobSpec
+from workers.ledger import Ledger, LedgerUnavailable
 from workers.settings import Settings
 
 #: Seconds between two signs of life; the ledger believes in a producer for several of them.

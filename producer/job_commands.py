@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from producer.client import Client
     from workers.contract import Failure
-    from workers.ledger import JobState
+    from workers.job_state import JobState
 
 #: Seconds between two jobs of one and the same call of `index`, at most.
 SAME_CALL = 10.0

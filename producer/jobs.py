@@ -14,7 +14,7 @@ from producer.feeding import Feeder
 from producer.shown import shown
 from producer.sources import Source
 from workers.contract import Failure
-from workers.ledger import JobSpec, JobState
+from workers.job_state import JobSpec, JobState
 
 #: Seconds between two looks at a job that is waited for.
 POLL = 0.3

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from producer.jobs import over
-from workers.ledger import JobState
+from workers.job_state import JobState
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

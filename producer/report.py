@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from producer.progress import clock
 from producer.shown import amounts, counted, shown
 from workers.contract import Answer, Failure, SearchAnswer
-from workers.ledger import JobState
+from workers.job_state import JobState
 
 if TYPE_CHECKING:
     from rich.table import Table

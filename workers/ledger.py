@@ -3,7 +3,7 @@
 | key (all begin with `imagefleet:`) | type | what | until |
 |---|---|---|---|
 | `jobs` | sorted set | job by time of creation | its job is forgotten |
-| `job:ID` | hash | request, counters, times; see `JobState` | `keep` seconds after the last change |
+| `job:ID` | hash | request, counters, times; see `workers.job_state` | `keep` seconds after the last change |
 | `job:ID:done` | bitmap | one bit per batch that is accounted for | as its job |
 | `job:ID:failures` | hash | path -> class and reason, JSON | as its job |
 | `job:ID:batch:N` | hash | images (compressed), count, attempts, holder | the batch is accounted for |
@@ -17,14 +17,12 @@ Batches in flight are in `workers.leases`.
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import wraps
 from os import fsdecode, fsencode
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -34,14 +32,13 @@ from redis.retry import Retry
 from workers import ledger_scripts as lua
 from workers.blob import pack
 from workers.contract import Failure, Image
+from workers.job_state import JobSpec, JobState, read_state
 from workers.settings import Settings
 
 #: Prefix of all keys; those of Celery's queues are named by the queues.
 PREFIX = "imagefleet:"
 #: Seconds that a request to Redis may take.
 SOCKET_TIMEOUT = 10.0
-#: Seconds without a sign of its producer after which a job that is still being queued counts as interrupted.
-PRODUCER_SILENCE = 60.0
 #: Seconds in a day.
 DAY = 86_400
 
@@ -95,73 +92,6 @@ class Scripts:
 
     def __call__(self, name: str, *args: str | int | float | bytes) -> Any:
         return self._scripts[name](args=list(args))
-
-
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """What an index request asked for."""
-
-    library: str
-    model: str
-    #: Relative to the image root, for show.
-    folders: tuple[str, ...]
-    retry_of: str | None = None
-
-
-Phase = Literal["queueing", "running", "interrupted", "cancelled", "finished"]
-
-
-@dataclass(frozen=True, slots=True)
-class JobState:
-    """Everything that is counted of one job; times in seconds since the epoch, by Redis' clock."""
-
-    id: str
-    library: str
-    model: str
-    folders: tuple[str, ...]
-    created: float
-    #: First batch begun.
-    started: float | None
-    finished: float | None
-    #: Last batch accounted for.
-    changed: float | None
-    #: The producer has queued all there is.
-    walked: bool
-    #: The producer was stopped before it had walked the whole folder.
-    interrupted: bool
-    #: Last sign of the producer.
-    producer_seen: float
-    #: Files that were not queued, by reason.
-    skipped: Mapping[str, int]
-    #: Images; the total once `walked` is true.
-    queued: int
-    batches: int
-    open_batches: int
-    indexed: int
-    unchanged: int
-    failed: int
-    cancelled: int
-    cancel_requested: bool
-    #: What workers wait for at the moment, if anything.
-    waiting: str | None
-    retry_of: str | None
-    #: Redis' clock when this was read.
-    now: float = field(default_factory=time.time)
-
-    @property
-    def done(self) -> int:
-        """Images that are accounted for."""
-        return self.indexed + self.unchanged + self.failed + self.cancelled
-
-    @property
-    def phase(self) -> Phase:
-        if self.cancel_requested:
-            return "cancelled"
-        if self.finished is not None:
-            return "interrupted" if self.interrupted else "finished"
-        if self.walked:
-            return "running"
-        return "interrupted" if self.now - self.producer_seen > PRODUCER_SILENCE else "queueing"
 
 
 class Ledger:
@@ -223,7 +153,7 @@ class Ledger:
     @translated
     def job(self, job: str) -> JobState | None:
         fields = self._redis.hgetall(f"{PREFIX}job:{job}")
-        return _state(job, fields, self._waiting(), self._now()) if b"library" in fields else None
+        return read_state(job, fields, self._waiting(), self._now()) if b"library" in fields else None
 
     @translated
     def jobs(self, limit: int = 20) -> list[JobState]:
@@ -299,40 +229,3 @@ class Ledger:
 def encode_failure(failure: Failure) -> tuple[bytes, str]:
     """Field and value of a failure in the hash of its job."""
     return fsencode(failure.path), json.dumps({"kind": failure.kind, "reason": failure.reason})
-
-
-def _state(job: str, raw: Mapping[bytes, bytes], waiting: str | None, now: float) -> JobState:
-    fields = {key.decode(): value.decode() for key, value in raw.items()}
-
-    def integer(name: str) -> int:
-        return int(fields.get(name) or 0)
-
-    def moment(name: str) -> float | None:
-        return float(fields[name]) if name in fields else None
-
-    finished = moment("finished")
-    return JobState(
-        id=job,
-        library=fields["library"],
-        model=fields["model"],
-        folders=tuple(json.loads(fields["folders"])),
-        created=moment("created") or 0.0,
-        started=moment("started"),
-        finished=finished,
-        changed=moment("changed"),
-        walked=integer("walked") == 1,
-        interrupted=integer("interrupted") == 1,
-        producer_seen=moment("seen") or 0.0,
-        skipped=json.loads(fields.get("skipped") or "{}"),
-        queued=integer("queued"),
-        batches=integer("batches"),
-        open_batches=integer("open"),
-        indexed=integer("indexed"),
-        unchanged=integer("unchanged"),
-        failed=integer("failed"),
-        cancelled=integer("cancelled"),
-        cancel_requested=integer("cancel") == 1,
-        waiting=None if finished else waiting,
-        retry_of=fields.get("retry_of") or None,
-        now=now,
-    )

@@ -14,8 +14,9 @@ import redis
 
 from tests.acceptance.command import START, Command
 from workers.contract import BatchMessage, Failure, Image
+from workers.job_state import JobSpec
 from workers.leases import Leases
-from workers.ledger import JobSpec, Ledger
+from workers.ledger import Ledger
 
 MODEL = "mobilenetv2-int8"
 

@@ -13,8 +13,9 @@ from workers import batch
 from workers.batch import Context, Waiter
 from workers.contract import BatchMessage, Failure, Image
 from workers.image_root import RootUnavailable
+from workers.job_state import JobSpec, JobState
 from workers.leases import Begun, Leases
-from workers.ledger import JobSpec, JobState, Ledger, LedgerUnavailable, connect
+from workers.ledger import Ledger, LedgerUnavailable, connect
 from workers.pipeline import BatchResult
 from workers.store import StoreRejected, StoreUnavailable
 

@@ -11,8 +11,9 @@ from redis import Redis
 from tests.services import free_port
 from tests.waiting import wait_until
 from workers.contract import BatchMessage, Failure, Image, index_queue
+from workers.job_state import JobSpec
 from workers.leases import Begun, Leases
-from workers.ledger import JobSpec, Ledger, LedgerUnavailable, connect
+from workers.ledger import Ledger, LedgerUnavailable, connect
 
 IMAGES = [Image(f"holiday/{n:03}.jpg", 1000 + n, 1_700_000_000_000_000_000 + n) for n in range(8)]
 

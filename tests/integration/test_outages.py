@@ -14,7 +14,7 @@ from tests.fleet import JOB_SECONDS, Fleet
 from tests.pictures import draw_many
 from tests.services import Service, start_milvus_lite, start_redis
 from tests.waiting import wait_until
-from workers.ledger import JobState
+from workers.job_state import JobState
 from workers.milvus import MilvusStore
 
 IMAGES = 160

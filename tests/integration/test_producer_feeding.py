@@ -21,8 +21,9 @@ from producer.progress import Reading
 from producer.sources import Source
 from tests.waiting import wait_until
 from workers.contract import BatchMessage, Image
+from workers.job_state import JobSpec, JobState
 from workers.leases import Leases
-from workers.ledger import JobSpec, JobState, Ledger, LedgerUnavailable
+from workers.ledger import Ledger, LedgerUnavailable
 from workers.settings import Settings
 
 SPECS = [JobSpec("images", "one", ("pics",)), JobSpec("images", "two", ("pics",))]

@@ -14,7 +14,7 @@ from tests.pictures import draw, draw_many
 from tests.waiting import wait_until
 from workers.app import make_app, send_batch
 from workers.contract import BatchMessage
-from workers.ledger import JobState
+from workers.job_state import JobState
 from workers.milvus import MilvusStore
 
 MODEL = "colour"

@@ -17,7 +17,7 @@ from producer.errors import CannotWrite
 from producer.progress import Lines, Pace, Reading, clock
 from producer.sheet import must_be_writable, sheet, write_sheet
 from workers.contract import Answer, Failure, Hit, SearchAnswer
-from workers.ledger import JobState
+from workers.job_state import JobState
 
 ROOT = Path("/root/of/images")
 STATE = JobState(
