@@ -165,7 +165,7 @@ def _shape(spec: ModelSpec) -> tuple[int, int, int]:
 
 def _pooled(features: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
     """[n, ...] to [n, dimension] by the rule of the specification; raises InvalidSpec if that does not come out."""
-    axes = (2, 3) if spec.input.layout == "NCHW" else (1, 2)
+    axes = (2, 3) if (spec.feature.layout or spec.input.layout) == "NCHW" else (1, 2)
     if spec.feature.pool != "none" and features.ndim == 4:
         features = features.max(axes) if spec.feature.pool == "max" else features.mean(axes)
     flat = features.reshape(len(features), -1)

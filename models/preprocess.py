@@ -7,6 +7,7 @@ The bytes are hostile: their number, the format and the header's pixel count are
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -229,18 +230,18 @@ def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
 def _resized_size(size: Size, rule: PreprocessSpec, target: InputSpec) -> Size:
     """The size of the whole picture after resizing and before the crop."""
     if rule.resize == "exact":
-        return target.width, target.height
+        return (rule.resize_to, rule.resize_to) if rule.resize_to else (target.width, target.height)
     assert rule.resize_to is not None  # noqa: S101  the specification promises it
     width, height = size
-    if width <= height:
-        return rule.resize_to, max(rule.resize_to, round(height * rule.resize_to / width))
-    return max(rule.resize_to, round(width * rule.resize_to / height)), rule.resize_to
+    longer = rule.resize_to * max(size) / min(size)
+    whole = max(rule.resize_to, math.floor(longer) if rule.longer == "floor" else round(longer))
+    return (rule.resize_to, whole) if width <= height else (whole, rule.resize_to)
 
 
 def _needed_size(size: Size, rule: PreprocessSpec, target: InputSpec) -> Size:
     """Like `_resized_size`, but good for either orientation: which one it is shows only after decoding."""
     if rule.resize == "exact":
-        longest = max(target.width, target.height)
+        longest = rule.resize_to or max(target.width, target.height)
         return longest, longest
     return _resized_size(size, rule, target)
 
