@@ -122,6 +122,13 @@ def run(session: Any, output: str, feeds: Mapping[str, NDArray[Any]], model: str
     return np.asarray(features)
 
 
+def present_providers() -> list[str]:
+    """The execution providers that this build of ONNX Runtime has, the CPU first; whether each works shows in use."""
+    # That one computes nothing here: it asks a service elsewhere.
+    there = [name for name in onnxruntime.get_available_providers() if name not in (CPU, "AzureExecutionProvider")]
+    return [CPU, *there]
+
+
 def _usable(providers: Sequence[str], cpu_fallback: bool) -> list[str]:
     """The providers that this build of ONNX Runtime has, the CPU always last."""
     available = onnxruntime.get_available_providers()

@@ -78,3 +78,11 @@ class ProviderUnavailable(ModelError):
 
 class InferenceFailed(ModelError):
     """The session refused an input that the specification promised it would take."""
+
+
+class CheckFailed(ModelError):
+    """The model makes other vectors on this machine than its specification says it does."""
+
+
+class QuantizeRefused(ModelError):
+    """The model cannot be quantised as asked; nothing was written."""

@@ -15,8 +15,23 @@ LAST: Final = "last "
 #: Operators whose results are vectors of pictures, or nearly, and those that read such vectors to classify them.
 _POOLS: Final = ("GlobalAveragePool", "GlobalMaxPool", "AveragePool", "MaxPool", "ReduceMean")
 _CLASSIFIERS: Final = ("Gemm", "MatMul")
+#: Operators that models of 8-bit integers have, and no others.
+_INTEGERS: Final = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"))
 #: Tensors that a sentence proposes, at most.
 _PROPOSED: Final = 4
+
+
+def parsed(model: bytes) -> onnx.ModelProto:
+    """Raises InvalidSpec if the bytes are no ONNX model."""
+    try:
+        return onnx.load_model_from_string(model)
+    except DecodeError:
+        raise InvalidSpec("The file is no ONNX model; get it again.") from None
+
+
+def is_quantised(model: bytes) -> bool:
+    """Whether anything in it is computed with 8-bit integers; raises InvalidSpec."""
+    return any(node.op_type in _INTEGERS for node in parsed(model).graph.node)
 
 
 def cut_at(model: bytes, tensor: str) -> bytes:
@@ -26,10 +41,7 @@ def cut_at(model: bytes, tensor: str) -> bytes:
 
     Raises InvalidSpec if the bytes are no ONNX model or hold no such tensor.
     """
-    try:
-        proto = onnx.load_model_from_string(model)
-    except DecodeError:
-        raise InvalidSpec("The file is no ONNX model; get it again.") from None
+    proto = parsed(model)
     graph = proto.graph
     if tensor.startswith(LAST):
         _name_last(graph, tensor)

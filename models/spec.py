@@ -47,6 +47,7 @@ Address = Annotated[
 #: Of a file, where it is known.
 Bytes = Annotated[int, Field(ge=1, le=64 * 2**30)]
 Triple = tuple[float, float, float]
+Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]+={0,2}$", max_length=100_000)]
 
 
 class _Strict(BaseModel):
@@ -146,6 +147,17 @@ class DownloadSpec(_Strict):
 
 
 class ModelSpec(_Strict):
+class CheckSpec(_Strict):
+    """What the model makes of the pictures of the self-test (models.golden), so that a machine that makes something
+    else of them is found out. It changes no vector, so it is no part of the fingerprint.
+    """
+
+    #: The smallest cosine to these vectors that is good enough.
+    bound: float = Field(gt=0, le=1)
+    #: One for each picture: base64 of `dimension` float16 numbers, little-endian.
+    vectors: tuple[Base64, ...] = Field(min_length=1, max_length=16)
+
+
     """One model. Equal fingerprints mean comparable vectors; nothing else does."""
 
     name: Name
@@ -153,6 +165,8 @@ class ModelSpec(_Strict):
     licence: str
     source: str
     #: Name of the ONNX file, in `models/builtin` or in the model folder of the settings.
+    #: What the model was made of, where imagefleet made it.
+    origin: str | None = Field(default=None, max_length=1000)
     file: OnnxFile
     sha256: Checksum
     external: tuple[ExternalFile, ...] = Field(default=(), max_length=4096)
@@ -163,6 +177,7 @@ class ModelSpec(_Strict):
     text: TextSpec | None = None
     download: DownloadSpec | None = None
 
+    check: CheckSpec | None = None
     @model_validator(mode="after")
     def _crop_fits_inside_the_resized_picture(self) -> ModelSpec:
         size = self.preprocess.resize_to
@@ -184,6 +199,13 @@ class ModelSpec(_Strict):
         return self
 
     @property
+    @model_validator(mode="after")
+    def _reference_vectors_have_the_dimension(self) -> ModelSpec:
+        lengths = {len(text) * 3 // 4 - text.count("=") for text in (self.check.vectors if self.check else ())}
+        if lengths - {2 * self.feature.dimension}:
+            raise ValueError("check.vectors must be feature.dimension numbers of float16 each, in base64")
+        return self
+
     def fingerprint(self) -> str:
         """32 hex digits over the ONNX file and all of the specification that can change a vector.
 
@@ -242,6 +264,12 @@ def find(name: str, own: Path | None = None) -> ModelSpec:
 
 
 def _pinned(spec: ModelSpec, known: Mapping[str, str]) -> ModelSpec:
+def own_file(name: str, own: Path) -> Path | None:
+    """The file in `own`, the user's folder, that specifies the model of that name."""
+    files = [file for file in sorted(own.glob("*.toml")) if read(file).name == name]
+    return files[-1] if files else None
+
+
     """`spec` with its checksums of FIRST_USE replaced where they are known."""
     changes: dict[str, Any] = {}
     if spec.sha256 == FIRST_USE:

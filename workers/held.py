@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from models import weights
+from models import check, weights
 from models.encoder import Encoder
 from models.errors import TextError
 from models.preprocess import Limits
@@ -59,8 +59,9 @@ class HeldModels:
 
 
 def _encoder(spec: ModelSpec, settings: Settings, limits: Limits) -> Encoder:
+    """Whose vectors are the specification's; raises ModelError, CheckFailed among them."""
     make = partial(Encoder, providers=settings.providers, cpu_fallback=settings.cpu_fallback, threads=settings.threads)
-    return make(spec, weights.locate(spec, settings.model_dir), limits=limits)
+    return check.held(make(spec, weights.locate(spec, settings.model_dir), limits=limits))
 
 
 def _reader(spec: ModelSpec, settings: Settings) -> TextEncoder:

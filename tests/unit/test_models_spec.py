@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from models.errors import InvalidSpec, UnknownModel
 from models.spec import (
     CATALOG,
+    CheckSpec,
     FeatureSpec,
     InputSpec,
     ModelSpec,
@@ -24,6 +25,8 @@ from models.spec import (
 )
 
 MOBILENET = tomllib.loads((CATALOG / "mobilenetv2-int8.toml").read_text(encoding="utf-8"))
+#: Kilobytes of reference vectors, which say nothing to a reader.
+CHECK = MOBILENET.pop("check")
 
 
 def with_values(**tables: Any) -> dict[str, Any]:
@@ -76,8 +79,28 @@ def test_whatever_changes_a_vector_changes_the_fingerprint(tables: dict[str, Any
 
 
 def test_words_about_a_model_do_not_change_the_fingerprint() -> None:
-    renamed = with_values(name="mine", title="Mine", licence="MIT", source="here", file="mine.onnx")
+    renamed = with_values(name="mine", title="Mine", licence="MIT", source="here", file="mine.onnx", origin="nowhere")
     assert parse(renamed, "mine").fingerprint == parse(MOBILENET, "zoo").fingerprint
+
+
+def test_reference_vectors_do_not_change_the_fingerprint() -> None:
+    assert parse({**MOBILENET, "check": CHECK}, "mine").fingerprint == parse(MOBILENET, "zoo").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"bound": 0}, "check.bound"),
+        ({"bound": 1.01}, "check.bound"),
+        ({"vectors": []}, "check.vectors"),
+        ({"vectors": ["AAAA"]}, "check.vectors"),
+        ({"vectors": ["no base64!"]}, "check.vectors.0"),
+        ({"vectors": [CHECK["vectors"][0][:-4]]}, "float16"),
+    ],
+)
+def test_wrong_reference_vectors_are_refused_by_their_key(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(InvalidSpec, match=f"mine.toml: .*{key}.*correct the specification"):
+        parse({**MOBILENET, "check": {**CHECK, **changes}}, "mine.toml")
 
 
 def test_own_specifications_add_to_those_that_ship(tmp_path: Path) -> None:
@@ -91,7 +114,7 @@ def test_an_unknown_model_is_answered_with_those_there_are() -> None:
         find("nothing")
 
 
-@pytest.mark.parametrize("table", [ModelSpec, InputSpec, PreprocessSpec, FeatureSpec, TextSpec])
+@pytest.mark.parametrize("table", [ModelSpec, InputSpec, PreprocessSpec, FeatureSpec, TextSpec, CheckSpec])
 def test_every_key_is_documented(table: type[BaseModel]) -> None:
     document = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     keys = document[document.index("| key | what it says") :]
