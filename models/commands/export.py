@@ -22,7 +22,7 @@ _SIDES = click.IntRange(32, 4096)
 @click.option("--size", type=_SIDES, help="PyTorch: pixels of a side of the input; 224.")
 @click.option("--name", metavar="NAME", help="What to call the model.")
 @click.option("--licence", metavar="TEXT", help="Of the weights, for the specification.")
-@click.option("--check", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+@click.option("--check", type=click.Path(path_type=Path), metavar="DIR",
               help="Compare on pictures of this folder instead of drawn ones.")  # fmt: skip
 @click.option("--model-dir", type=click.Path(file_okay=False, path_type=Path), envvar="IMAGEFLEET_MODEL_DIR",
               metavar="DIR", help="Where models are kept.")  # fmt: skip
@@ -52,6 +52,8 @@ def export(
     if folder is None:
         raise click.UsageError("Say where models are kept: --model-dir DIR, or set IMAGEFLEET_MODEL_DIR.")
     folder = folder.expanduser().resolve()
+    if check and not check.is_dir():
+        raise click.BadParameter(f"There is no folder {check}.", param_hint="--check")
     if name is not None:
         refuse_bad_name(name, folder)
     framework, _, what = source.partition(":")
@@ -63,6 +65,7 @@ def export(
         original = _torch(Path(what), architecture, size or 224, name, licence)
     else:
         raise click.UsageError(f"{source} is neither keras:APPLICATION nor torch:FILE.")
+    refuse_bad_name(original.draft.name, folder)
     click.echo("Exporting and comparing; this takes a minute or two.", err=True)
     spec, agreement = write(original, folder, export_pictures.of_folder(check) if check else export_pictures.drawn())
     click.echo(f"{framework} and ONNX agree: {agreement}.")

@@ -68,7 +68,7 @@ def test_without_the_extra_torch_models_are_refused_by_its_name(
         (["keras:VGG16", "--pool", "min"], "'max', 'mean'"),
         (["keras:VGG16", "--name", "VGG"], "'VGG' is no name"),
         (["keras:VGG16", "--name", "mobilenetv2-int8"], "already"),
-        (["keras:VGG16", "--check", "/nowhere/at/all"], "does not exist"),
+        (["keras:VGG16", "--check", "/nowhere/at/all"], "There is no folder /nowhere/at/all"),
     ],
 )
 def test_wrong_words_end_in_a_sentence_before_anything_heavy_is_loaded(
