@@ -6,29 +6,20 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from producer.progress import clock
 from producer.shown import amounts, counted, shown
-from workers.contract import Answer, Failure, SearchAnswer
+from workers.contract import Answer, Failure, FailureKind, SearchAnswer
+from workers.failure_policy import POLICIES
 from workers.job_state import JobState
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: What each failure class means, for those who meet it the first time.
-CLASSES: Mapping[str, str] = {
-    "not_found": "there is no such file any more",
-    "unreadable": "damaged or cut short",
-    "unsupported": "no picture, or a format that is not on the list of formats",
-    "too_large": "more bytes or pixels than the limits allow",
-    "refused": "outside the image root, or no regular file",
-    "timeout": "took longer than a batch may take",
-    "crashed": "ended the process that read it, several times",
-}
 #: Columns of a list of failures.
 COLUMNS = ("path", "class", "reason")
 
@@ -91,14 +82,14 @@ def jobs_table(states: Iterable[JobState], root: Path) -> Table:
 
 def failure_lines(failures: Iterable[Failure], root: Path) -> Iterator[str]:
     """One line each as they come, then how many of each class."""
-    classes: Counter[str] = Counter()
+    classes: Counter[FailureKind] = Counter()
     for failure in failures:
         classes[failure.kind] += 1
         yield f"{shown(str(root / failure.path))}: {failure.kind}: {shown(failure.reason)}"
     if classes:
         yield ""
         yield f"{counted(classes.total(), 'image')} failed:"
-        yield from (f"  {number:,} {kind} ({CLASSES.get(kind, kind)})" for kind, number in classes.most_common())
+        yield from (f"  {number:,} {kind} ({POLICIES[kind].meaning})" for kind, number in classes.most_common())
 
 
 def write_csv(failures: Iterable[Failure], stream: TextIO) -> int:

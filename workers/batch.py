@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,9 +15,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from models.errors import ModelError
 from workers.blob import BlobRefused
-from workers.contract import BatchMessage, Failure, FailureKind
+from workers.contract import BatchMessage, Failure, FailureKind, Image
 from workers.image_root import RootUnavailable
-from workers.leases import Begun, Leases
+from workers.leases import Begun, Leases, Notes
 from workers.ledger import Ledger, LedgerUnavailable
 from workers.pipeline import BatchResult
 from workers.store import StoreError
@@ -69,6 +69,15 @@ class Waiter:
             return  # it is what is being waited for, or will be told next time
 
 
+#: What to remember of these failures, each with its file as it was, and of paths that failed before and do no more.
+Remember = Callable[[BatchMessage, Begun, Sequence[tuple[Image, Failure]], Sequence[str]], Notes]
+
+
+def nothing(*_: object) -> Notes:
+    """For those who remember no failures."""
+    return Notes()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a batch is worked on with; one per process."""
@@ -82,6 +91,7 @@ class Context:
     max_attempts: int
     #: Seconds that waiting may take, all in all.
     patience: float
+    remember: Remember = nothing
 
 
 def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
@@ -103,7 +113,7 @@ def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
             result = context.work(begun, waiter, beat)
         except SoftTimeLimitExceeded:
             return _narrow_down(message, begun, context, "timeout", _TOO_SLOW)
-        first = waiter(lambda: leases.commit(message, result.indexed, result.unchanged, result.failures))
+        first = waiter(lambda: _commit(message, begun, result, context))
     except BatchLost:
         return "taken over by another worker"
     except GivenBack as reason:
@@ -118,11 +128,18 @@ def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
     return _summary(result) if first else "was accounted for before"
 
 
+def _commit(message: BatchMessage, begun: Begun, result: BatchResult, context: Context) -> bool:
+    notes = context.remember(message, begun, result.lasting, result.mended)
+    counts = (result.indexed, result.unchanged, result.failures)
+    return context.leases.commit(message, *counts, failed_before=result.failed_before, notes=notes)
+
+
 def _narrow_down(message: BatchMessage, begun: Begun, context: Context, kind: FailureKind, reason: str) -> str:
     """Something in this batch stops whoever works on it: find it by halves, then name it."""
     if len(begun.images) == 1:
         failure = Failure(path=begun.images[0].path, kind=kind, reason=reason)
-        context.leases.commit(message, 0, 0, [failure])
+        notes = context.remember(message, begun, [(begun.images[0], failure)], [])
+        context.leases.commit(message, 0, 0, [failure], notes=notes)
         return f"failed: {reason}"
     for half in context.leases.split(message, begun.images):
         context.send(begun.model, half)

@@ -34,7 +34,9 @@ PICTURE_MAX = 16 * 2**20
 LIBRARY_PATTERN = NAME_PATTERN
 JOB_PATTERN = r"^[0-9a-f]{12}$"
 
-FailureKind = Literal["not_found", "unreadable", "unsupported", "too_large", "refused", "timeout", "crashed"]
+FailureKind = Literal[
+    "not_found", "no_access", "changing", "unreadable", "unsupported", "too_large", "refused", "timeout", "crashed"
+]
 JobId = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
 #: `InstanceOf`, since pydantic's own str refuses the surrogate escapes of file names that are no UTF-8.
 AnyPath = Annotated[InstanceOf[str], Field(max_length=PATH_MAX)]

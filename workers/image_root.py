@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import ImageError, ImageTooLarge, UnreadableImage
+from models.errors import ImageError, ImageTooLarge
 
 #: Not followed at the last step, never waits for a writer of a FIFO, not passed on to children.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -23,6 +23,18 @@ class PathRefused(ImageError):
     """The path leads out of the image root, or to something that is no regular file."""
 
     kind = "refused"
+
+
+class NoAccess(ImageError):
+    """The file system refuses the file, or breaks off."""
+
+    kind = "no_access"
+
+
+class ImageChanging(ImageError):
+    """Somebody writes the file at this moment."""
+
+    kind = "changing"
 
 
 class RootUnavailable(Exception):
@@ -50,8 +62,8 @@ class ImageRoot:
         self._max_bytes = max_bytes
 
     def read(self, path: str) -> File:
-        """The whole file. Raises ImageNotFound, PathRefused, ImageTooLarge or UnreadableImage about this image, and
-        RootUnavailable where the root is to blame."""
+        """The whole file. Raises ImageNotFound, PathRefused, ImageTooLarge, NoAccess or ImageChanging about this image,
+        and RootUnavailable where the root is to blame."""
         try:
             return self._read(self._resolve(path))
         except FileNotFoundError:
@@ -59,7 +71,7 @@ class ImageRoot:
             raise ImageNotFound("There is no such file under the image root.") from None
         except OSError as error:
             self.check()
-            raise UnreadableImage(f"The file cannot be read ({error.strerror or error}).") from None
+            raise NoAccess(f"The file cannot be read ({error.strerror or error}).") from None
 
     def is_gone(self, path: str) -> bool:
         """Whether no file has that path any more; anything that cannot be told counts as there."""
@@ -103,7 +115,7 @@ class ImageRoot:
         finally:
             os.close(descriptor)
         if len(data) != status.st_size:
-            raise UnreadableImage("The file changed while it was read; index again when it is complete.")
+            raise ImageChanging("The file changed while it was read; index again when it is complete.")
         return File(data=data, size=len(data), mtime_ns=status.st_mtime_ns)
 
     def _check_kind_and_size(self, status: os.stat_result) -> None:

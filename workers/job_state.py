@@ -21,6 +21,8 @@ class JobSpec:
     #: Relative to the image root, for show.
     folders: tuple[str, ...]
     retry_of: str | None = None
+    #: Whether files that failed before are tried again though they have not changed.
+    retry_failed: bool = False
 
 
 Phase = Literal["queueing", "running", "interrupted", "cancelled", "finished"]
@@ -60,6 +62,8 @@ class JobState:
     #: What workers wait for at the moment, if anything.
     waiting: str | None
     retry_of: str | None
+    #: Of the failed ones, those that failed before and were not tried again, since they have not changed.
+    failed_before: int = 0
     #: Redis' clock when this was read.
     now: float = field(default_factory=time.time)
 
@@ -109,6 +113,7 @@ def read_state(job: str, raw: Mapping[bytes, bytes], waiting: str | None, now: f
         indexed=integer("indexed"),
         unchanged=integer("unchanged"),
         failed=integer("failed"),
+        failed_before=integer("failed_before"),
         cancelled=integer("cancelled"),
         cancel_requested=integer("cancel") == 1,
         waiting=None if finished else waiting,

@@ -8,7 +8,7 @@ process is lost (FACTS, Celery 1 to 3), as long as Redis keeps its data.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from redis import Redis
@@ -31,6 +31,8 @@ class Begun:
     images: list[Image]
     #: 1 for the first time that anybody began this batch.
     attempt: int
+    #: Whether what failed before is to be tried again though it has not changed.
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,20 @@ class Revived:
 
     model: str
     message: BatchMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a batch leaves in the failure memory (`workers.failure_memory`), as the script takes it."""
+
+    #: `LIBRARY:FINGERPRINT`; empty for nothing.
+    place: str = ""
+    #: Seconds of a period.
+    period: int = 1
+    #: Four for each image: id, job with state and digest of the reason, digest, reason.
+    failed: Sequence[bytes | str] = field(default=())
+    #: Ids.
+    mended: Sequence[bytes] = field(default=())
 
 
 class Leases:
@@ -64,8 +80,8 @@ class Leases:
         verdict = reply[0].decode()
         if verdict != "begun":
             return cast(Refusal, verdict)
-        attempt, library, model, blob = reply[1:]
-        return Begun(library=library.decode(), model=model.decode(), images=unpack(blob), attempt=int(attempt))
+        attempt, library, model, blob, retry_failed = reply[1:]
+        return Begun(library.decode(), model.decode(), unpack(blob), int(attempt), retry_failed == b"1")
 
     @translated
     def renew(self, message: BatchMessage) -> bool:
@@ -73,10 +89,26 @@ class Leases:
         return bool(self._script("RENEW", message.job, message.batch, self.holder, self.seconds))
 
     @translated
-    def commit(self, message: BatchMessage, indexed: int, unchanged: int, failures: Sequence[Failure]) -> bool:
-        """Account for the batch, once: False if that was done before, and then nothing is counted."""
+    def commit(
+        self,
+        message: BatchMessage,
+        indexed: int,
+        unchanged: int,
+        failures: Sequence[Failure],
+        *,
+        failed_before: int = 0,
+        notes: Notes = Notes(),
+    ) -> bool:
+        """Account for the batch, once: False if that was done before, and then nothing is counted or noted.
+
+        `failed_before`: of the failures, those that are remembered and were not tried again.
+        """
+        counts = (indexed, unchanged, failed_before, len(failures))
         pairs = [part for failure in failures for part in encode_failure(failure)]
-        return bool(self._script("COMMIT", message.job, message.batch, indexed, unchanged, *pairs))
+        memory = (notes.place, notes.period, len(notes.failed))
+        return bool(
+            self._script("COMMIT", message.job, message.batch, *counts, *memory, *pairs, *notes.failed, *notes.mended)
+        )
 
     @translated
     def release(self, message: BatchMessage, *, count_attempt: bool) -> None:

@@ -7,6 +7,7 @@
 | `job:ID:done` | bitmap | one bit per batch that is accounted for | as its job |
 | `job:ID:failures` | hash | path -> class and reason, JSON | as its job |
 | `job:ID:batch:N` | hash | images (compressed), count, attempts, holder | the batch is accounted for |
+| `failed:...` | hashes | failures that outlive their job, by image; see `workers.failure_memory` | two periods |
 | `leases` | sorted set | `ID:N` -> deadline, Redis' seconds since the epoch | the batch is accounted for |
 | `waiting` | sorted set | what workers wait for -> time until which that is believed | a worker's next look |
 | `reconciler` | string | who looks for lapsed leases now | a few seconds |
@@ -126,6 +127,7 @@ class Ledger:
             "model": spec.model,
             "folders": json.dumps(spec.folders),
             "retry_of": spec.retry_of or "",
+            "retry_failed": int(spec.retry_failed),
             "keep": self._keep,
         }
         self._script("CREATE", job, *(part for pair in fields.items() for part in pair))

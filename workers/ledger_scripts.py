@@ -63,6 +63,12 @@ local function add_batch(job, images, count, patience)
   return n
 end
 
+-- Where failures of a library and fingerprint are remembered now, and where they were in the period before.
+local function memory(place, period)
+  local key, t = P .. 'failed:' .. place .. ':', math.floor(now / period)
+  return key .. string.format('%d', t), key .. string.format('%d', t - 1)
+end
+
 local function held_by_another(job, n, holder)
   local other = redis.call('HGET', batch_key(job, n), 'holder')
   local deadline = tonumber(redis.call('ZSCORE', LEASES, lease(job, n)) or '0')
@@ -109,7 +115,7 @@ return 1
 """
 
 #: job, batch, holder, lease seconds, redelivered
-#: -> {'begun', attempt, library, model, images} or {'gone' | 'held' | 'cancelled'}
+#: -> {'begun', attempt, library, model, images, retry failed ones: 1} or {'gone' | 'held' | 'cancelled'}
 BEGIN = """
 local job, n, holder, seconds, redelivered = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = batch_key(job, n)
@@ -120,11 +126,11 @@ if redis.call('HGET', job_key(job), 'cancel') then
 end
 if redelivered == '0' and held_by_another(job, n, holder) then return {'held'} end
 local attempt = redis.call('HINCRBY', key, 'attempts', 1)
-local request = redis.call('HMGET', job_key(job), 'library', 'model')
+local request = redis.call('HMGET', job_key(job), 'library', 'model', 'retry_failed')
 redis.call('HSET', key, 'holder', holder)
 redis.call('ZADD', LEASES, now + seconds, lease(job, n))
 redis.call('HSETNX', job_key(job), 'started', now)
-return {'begun', attempt, request[1], request[2], redis.call('HGET', key, 'images')}
+return {'begun', attempt, request[1], request[2], redis.call('HGET', key, 'images'), request[3] or '0'}
 """
 
 #: job, batch, holder, seconds -> 1 held, 0 lost
@@ -135,18 +141,49 @@ redis.call('ZADD', LEASES, 'XX', now + seconds, lease(job, n))
 return 1
 """
 
-#: job, batch, indexed, unchanged, (path, failure)... -> 1 counted, 0 was counted before
+#: job, batch, indexed, unchanged, failed before, failed, place, period, parts of remembered ones,
+#: (path, failure)..., (id, state, digest, reason)..., (id of a mended one)... -> 1 counted, 0 was counted before
 COMMIT = """
-local job, n, indexed, unchanged = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local job, n, indexed, unchanged, before, failed = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local place, period, parts = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
 if redis.call('EXISTS', job_key(job)) == 0 then return 0 end
 if not close_batch(job, n) then return 0 end
 local key = job_key(job)
 redis.call('HINCRBY', key, 'indexed', indexed)
 redis.call('HINCRBY', key, 'unchanged', unchanged)
-redis.call('HINCRBY', key, 'failed', (#ARGV - 4) / 2)
-for i = 5, #ARGV, 2 do redis.call('HSET', key .. ':failures', ARGV[i], ARGV[i + 1]) end
+redis.call('HINCRBY', key, 'failed', failed)
+redis.call('HINCRBY', key, 'failed_before', before)
+local first, last = 10, 9 + 2 * failed
+for i = first, last, 2 do redis.call('HSET', key .. ':failures', ARGV[i], ARGV[i + 1]) end
+if place ~= '' then
+  local new, old = memory(place, period)
+  first, last = last + 1, last + parts
+  for i = first, last, 4 do
+    redis.call('HSET', new, ARGV[i], struct.pack('>I4', now) .. ARGV[i + 1])
+    redis.call('HSET', new .. ':reasons', ARGV[i + 2], ARGV[i + 3])
+  end
+  for i = last + 1, #ARGV do redis.call('HDEL', new, ARGV[i]); redis.call('HDEL', old, ARGV[i]) end
+  redis.call('EXPIRE', new, 2 * period)
+  redis.call('EXPIRE', new .. ':reasons', 2 * period)
+end
 finish_if_complete(job)
 return 1
+"""
+
+#: place, period, ids... -> for each id what is remembered and the reason, or two nils
+RECALL = """
+local new, old = memory(ARGV[1], tonumber(ARGV[2]))
+local found = {}
+for i = 3, #ARGV do
+  local value, reason
+  for _, key in ipairs({new, old}) do
+    value = value or redis.call('HGET', key, ARGV[i])
+    reason = value and (reason or redis.call('HGET', key .. ':reasons', string.sub(value, -8)))
+  end
+  found[#found + 1] = value or false
+  found[#found + 1] = reason or false
+end
+return found
 """
 
 #: job, batch, holder, attempts to take back -> 1; the lease is due at once

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -19,6 +19,8 @@ import numpy as np
 from models.errors import ImageError, TextError
 from models.preprocess import Picture
 from workers.contract import Answer, Failure, Hit, Image, Query, SearchRequest
+from workers.failure_memory import Remembered
+from workers.failure_policy import POLICIES
 from workers.image_root import File, ImageRoot, RootUnavailable
 from workers.store import Collection, Known, Match, Row, Vector
 
@@ -51,6 +53,18 @@ class BatchResult:
     indexed: int = 0
     unchanged: int = 0
     failures: list[Failure] = field(default_factory=list)
+    #: Of the failures, those that are remembered and were not tried again.
+    failed_before: int = 0
+    #: Of the failures, those that the file's bytes are to blame for, with the file as it was read.
+    lasting: list[tuple[Image, Failure]] = field(default_factory=list)
+    #: Paths that failed before and are indexed now.
+    mended: list[str] = field(default_factory=list)
+
+    def fail(self, image: Image, error: ImageError, *, lasting: bool) -> None:
+        failure = Failure(path=image.path, kind=error.kind, reason=str(error))  # type: ignore[arg-type]
+        self.failures.append(failure)
+        if lasting:
+            self.lasting.append((image, failure))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +74,42 @@ class _Decoded:
     picture: Picture
 
 
+class Recall(Protocol):
+    """Looks up which of these failed before."""
+
+    def __call__(self, images: Sequence[Image]) -> Mapping[str, Remembered]: ...
+
+
 def index_batch(
     images: Sequence[Image],
     *,
     encoder: Encoder,
     collection: Collection,
     root: ImageRoot,
+    recall: Recall,
+    retry_failed: bool,
     patience: Patience,
     micro_batch: int,
     beat: Callable[[], None],
 ) -> BatchResult:
     """Bring the collection up to date with these files. Idempotent: done twice, it leaves the same rows.
 
-    `beat` is called between micro-batches of `micro_batch` images; what it raises ends the work, and nothing is stored.
+    What failed before and has not changed fails again without being read, unless `retry_failed`. `beat` is called
+    between micro-batches of `micro_batch` images; what it raises ends the work, and nothing is stored.
     """
     result = BatchResult()
-    rows: list[Row] = []
     known = patience(lambda: collection.known([image.path for image in images]))
     changed = [image for image in images if not _is_unchanged(image, known.get(image.path))]
     result.unchanged = len(images) - len(changed)
-    for start in range(0, len(changed), micro_batch):
+    before = patience(lambda: recall(changed))
+    wanted = changed if retry_failed else _without_failed(changed, before, result)
+    work = _Work(encoder, root, patience, beat, result)
+    work.embed(wanted, micro_batch)
+    if work.rows:
         beat()
-        chunk = changed[start : start + micro_batch]
-        decoded = list(_decode(chunk, encoder, root, patience, result.failures))
-        rows += _encode(decoded, encoder, result.failures)
-    if rows:
-        beat()
-        patience(lambda: collection.upsert(rows))
-    result.indexed = len(rows)
+        patience(lambda: collection.upsert(work.rows))
+    result.indexed = len(work.rows)
+    result.mended = [row.path for row in work.rows if row.path in before]
     return result
 
 
@@ -95,25 +117,71 @@ def _is_unchanged(image: Image, known: Known | None) -> bool:
     return known is not None and (known.size, known.mtime_ns) == (image.size, image.mtime_ns)
 
 
-def _decode(
-    images: Sequence[Image], encoder: Encoder, root: ImageRoot, patience: Patience, failures: list[Failure]
-) -> Iterator[_Decoded]:
-    for image in images:
-        try:
-            file = patience(lambda path=image.path: root.read(path))  # type: ignore[misc]
-            yield _Decoded(image.path, file, encoder.prepare(file.data))
-        except ImageError as error:
-            failures.append(_failure(image.path, error))
+def _without_failed(images: Sequence[Image], before: Mapping[str, Remembered], result: BatchResult) -> list[Image]:
+    standing = {path: item.failure for path, item in before.items() if item.stands}
+    result.failures += [standing[image.path] for image in images if image.path in standing]
+    result.failed_before = len(result.failures)
+    return [image for image in images if image.path not in standing]
 
 
-def _encode(decoded: Sequence[_Decoded], encoder: Encoder, failures: list[Failure]) -> Iterator[Row]:
-    if not decoded:
-        return
-    for item, vector in zip(decoded, encoder.encode([item.picture for item in decoded]), strict=True):
-        if isinstance(vector, ImageError):
-            failures.append(_failure(item.path, vector))
+@dataclass(slots=True)
+class _Work:
+    """One batch on its way from files to rows; what fails for good goes into the result."""
+
+    encoder: Encoder
+    root: ImageRoot
+    patience: Patience
+    beat: Callable[[], None]
+    result: BatchResult
+    rows: list[Row] = field(default_factory=list)
+    #: Times that what is read now was read, this one included.
+    tries: int = 1
+    #: What is to be read again, and how long to wait for it.
+    again: list[Image] = field(default_factory=list)
+    pause: float = 0.0
+
+    def embed(self, images: Sequence[Image], micro_batch: int) -> None:
+        """Files that may be readable in a moment get it: they are read again after all others."""
+        while images:
+            for start in range(0, len(images), micro_batch):
+                self.beat()
+                self._encode(list(self._decode(images[start : start + micro_batch])))
+            time.sleep(self.pause)
+            images, self.again, self.pause, self.tries = self.again, [], 0.0, self.tries + 1
+
+    def _decode(self, images: Sequence[Image]) -> Iterator[_Decoded]:
+        for image in images:
+            try:
+                file = self.patience(lambda path=image.path: self.root.read(path))  # type: ignore[misc]
+            except ImageError as error:
+                self._not_read(image, error)
+                continue
+            try:
+                yield _Decoded(image.path, file, self.encoder.prepare(file.data))
+            except ImageError as error:
+                self.result.fail(_as_read(image.path, file), error, lasting=True)
+
+    def _not_read(self, image: Image, error: ImageError) -> None:
+        policy = POLICIES[error.kind]  # type: ignore[index]
+        if policy.tries > self.tries:
+            self.again.append(image)
+            self.pause = max(self.pause, policy.pause)
         else:
-            yield _row(item, vector)
+            self.result.fail(image, error, lasting=False)
+
+    def _encode(self, decoded: Sequence[_Decoded]) -> None:
+        if not decoded:
+            return
+        vectors = self.encoder.encode([item.picture for item in decoded])
+        for item, vector in zip(decoded, vectors, strict=True):
+            if isinstance(vector, ImageError):
+                self.result.fail(_as_read(item.path, item.file), vector, lasting=True)
+            else:
+                self.rows.append(_row(item, vector))
+
+
+def _as_read(path: str, file: File) -> Image:
+    return Image(path, file.size, file.mtime_ns)
 
 
 def _row(item: _Decoded, vector: Vector) -> Row:
@@ -127,10 +195,6 @@ def _row(item: _Decoded, vector: Vector) -> Row:
         indexed_at=int(time.time()),
         vector=vector,
     )
-
-
-def _failure(path: str, error: ImageError) -> Failure:
-    return Failure(path=path, kind=error.kind, reason=str(error))  # type: ignore[arg-type]
 
 
 def search(

@@ -21,6 +21,8 @@ from workers.app import app, send_batch
 from workers.contract import (
     Answer,
     BatchMessage,
+    Failure,
+    Image,
     PruneAnswer,
     PruneRequest,
     SearchAnswer,
@@ -28,9 +30,10 @@ from workers.contract import (
     SwitchAnswer,
     SwitchRequest,
 )
+from workers.failure_memory import FailureMemory
 from workers.held import HeldModels, NotServed
 from workers.image_root import ImageRoot, RootUnavailable
-from workers.leases import Begun, Leases
+from workers.leases import Begun, Leases, Notes
 from workers.ledger import Ledger, connect
 from workers.milvus import MilvusStore
 from workers.pipeline import BatchResult
@@ -59,7 +62,7 @@ class Runtime:
         self._held = HeldModels(settings, queues)
         self._root = ImageRoot(settings.image_root, settings.max_file_bytes)
         self._store = MilvusStore.from_settings(settings)
-        redis = connect(settings.redis_url.get_secret_value())
+        self._redis = redis = connect(settings.redis_url.get_secret_value())
         self._context = batch.Context(
             leases=Leases.from_settings(settings, redis, holder_name()),
             ledger=Ledger(redis),
@@ -67,6 +70,7 @@ class Runtime:
             send=partial(send_batch, app),
             max_attempts=settings.max_attempts,
             patience=max(settings.batch_seconds - MARGIN, 1.0),
+            remember=self._remember,
         )
 
     def index(self, message: BatchMessage, *, redelivered: bool) -> str:
@@ -137,10 +141,20 @@ class Runtime:
             encoder=self._held.encoder(begun.model),
             collection=waiter(collection),
             root=self._root,
+            recall=self._memory(begun.library, begun.model).recall,
+            retry_failed=begun.retry_failed,
             patience=waiter,
             micro_batch=self._settings.micro_batch,
             beat=beat,
         )
+
+    def _memory(self, library: str, model: str) -> FailureMemory:
+        return FailureMemory.from_settings(self._settings, self._redis, library, self._held.spec(model).fingerprint)
+
+    def _remember(
+        self, message: BatchMessage, begun: Begun, failed: Sequence[tuple[Image, Failure]], mended: Sequence[str]
+    ) -> Notes:
+        return self._memory(begun.library, begun.model).notes(message.job, failed, mended)
 
     def _search(self, request: SearchRequest) -> list[Answer]:
         collection = self._collection(request.library, request.model)

@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
     #: Days that a finished job is remembered.
     job_days: int = Field(default=30, ge=1)
+    #: Days that a file which cannot be indexed is not tried again unless it changes; at most twice as many.
+    failure_days: int = Field(default=30, ge=1)
 
     # The store
     metric: Literal["COSINE", "IP", "L2"] = "COSINE"

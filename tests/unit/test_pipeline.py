@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,8 +14,10 @@ from models.errors import ImageError, TextError
 from tests.fake_encoder import BLANK, BROKEN, FakeEncoder, vector_of
 from tests.fakes import InMemoryStore
 from tests.specs import tiny_spec
-from workers.contract import Image, Query, SearchRequest
-from workers.image_root import ImageRoot
+from workers.contract import Failure, Image, Query, SearchRequest
+from workers.failure_memory import Remembered
+from workers.failure_policy import POLICIES
+from workers.image_root import File, ImageChanging, ImageRoot, NoAccess
 from workers.pipeline import BatchResult, index_batch, search
 from workers.store import Collection, Vector
 
@@ -49,6 +52,7 @@ class Folder:
     def __init__(self, path: Path, collection: Collection, encoder: FakeEncoder) -> None:
         self.path, self.collection, self.encoder = path, collection, encoder
         self.root = ImageRoot(path, max_bytes=1000)
+        self.failed: dict[str, tuple[Image, Failure]] = {}
 
     def write(self, **files: bytes) -> list[Image]:
         for name, data in files.items():
@@ -59,16 +63,25 @@ class Folder:
         stats = [(name, (self.path / name).stat()) for name in names]
         return [Image(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
-    def index(self, images: list[Image]) -> BatchResult:
+    def index(self, images: list[Image], *, retry_failed: bool = False) -> BatchResult:
         return index_batch(
             images,
             encoder=self.encoder,
             collection=self.collection,
             root=self.root,
+            recall=self.recall,
+            retry_failed=retry_failed,
             patience=at_once,
             micro_batch=2,
             beat=lambda: None,
         )
+
+    def remember(self, result: BatchResult) -> None:
+        self.failed |= {image.path: (image, failure) for image, failure in result.lasting}
+
+    def recall(self, images: Sequence[Image]) -> Mapping[str, Remembered]:
+        found = ((image, *self.failed[image.path]) for image in images if image.path in self.failed)
+        return {image.path: Remembered(failure, "0" * 12, 1, stands=image == then) for image, then, failure in found}
 
     def ask(self, *queries: Query, limit: int = 10, thumbnail: int = 0) -> list[list[str] | str]:
         answers = search(
@@ -126,6 +139,78 @@ def test_every_failure_has_its_class(folder: Folder) -> None:
     assert kinds == {"broken": "unreadable", "large": "too_large", "missing": "not_found", "../outside": "refused"}
 
 
+def test_what_failed_and_has_not_changed_fails_again_without_being_read(folder: Folder) -> None:
+    images = folder.write(good=b"1", broken=BROKEN, blank=BLANK)
+    first = folder.index(images)
+    folder.remember(first)
+    (folder.path / "broken").write_bytes(b"2")
+    os.utime(folder.path / "broken", ns=(images[1].mtime_ns, images[1].mtime_ns))
+
+    again = folder.index(images)
+
+    assert sorted(failure.path for failure in again.failures) == ["blank", "broken"]
+    assert sorted(again.failures, key=repr) == sorted(first.failures, key=repr), "the reasons are the remembered ones"
+    assert (again.unchanged, again.indexed, again.failed_before, again.lasting) == (1, 0, 2, [])
+    assert folder.collection.vector("broken") is None
+
+
+def test_what_failed_is_tried_again_when_it_has_changed_or_when_that_is_asked_for(
+    folder: Folder, encoder: FakeEncoder
+) -> None:
+    images = folder.write(broken=BROKEN, blank=BLANK)
+    folder.remember(folder.index(images))
+    encoder.runs.clear()
+
+    forced = folder.index(images, retry_failed=True)
+    assert (len(forced.failures), forced.failed_before, encoder.runs) == (2, 0, [1])
+
+    changed = folder.index([*folder.write(broken=b"mended"), images[1]])
+    assert (changed.indexed, changed.mended, changed.failed_before) == (1, ["broken"], 1)
+
+
+def test_a_file_that_failed_is_remembered_as_it_was_read_and_not_as_it_was_listed(folder: Folder) -> None:
+    folder.write(a=BROKEN)
+    result = folder.index([Image("a", 1, 1)])
+    assert [image for image, _ in result.lasting] == folder.images("a")
+
+
+def test_what_its_surroundings_are_to_blame_for_is_not_remembered(folder: Folder) -> None:
+    large = folder.write(large=b"x" * 2000)
+    result = folder.index([*large, Image("missing", 1, 1), Image("../outside", 1, 1)])
+    assert (len(result.failures), result.lasting) == (3, [])
+
+
+class FlakyRoot(ImageRoot):
+    """A root of which each file is written or unreachable for so many reads."""
+
+    def __init__(self, root: ImageRoot, error: ImageError, times: int) -> None:
+        super().__init__(root.folder, max_bytes=1000)
+        self.error, self.times = error, times
+        self.reads: list[str] = []
+
+    def read(self, path: str) -> File:
+        self.reads.append(path)
+        if self.reads.count(path) <= self.times:
+            raise self.error
+        return super().read(path)
+
+
+@pytest.mark.parametrize(("error", "tries"), [(NoAccess("A disk is slow."), 2), (ImageChanging("It grows."), 3)])
+def test_what_may_pass_in_a_moment_is_read_again_after_the_others(
+    folder: Folder, error: ImageError, tries: int
+) -> None:
+    assert POLICIES[error.kind].tries == tries  # type: ignore[index]
+    images = folder.write(a=b"1", b=b"2", c=b"3")
+
+    folder.root = once = FlakyRoot(folder.root, error, times=tries - 1)
+    assert (folder.index(images).indexed, once.reads) == (3, ["a", "b", "c"] * tries)
+
+    folder.root = always = FlakyRoot(folder.root, error, times=tries)
+    changed = [Image(image.path, 0, 0) for image in images]
+    result = folder.index(changed)
+    assert ({failure.kind for failure in result.failures}, len(always.reads)) == ({error.kind}, 3 * tries)
+
+
 def test_what_beat_raises_leaves_nothing_behind(folder: Folder) -> None:
     class Stopped(Exception):
         pass
@@ -140,6 +225,8 @@ def test_what_beat_raises_leaves_nothing_behind(folder: Folder) -> None:
             encoder=folder.encoder,
             collection=folder.collection,
             root=folder.root,
+            recall=folder.recall,
+            retry_failed=False,
             patience=at_once,
             micro_batch=2,
             beat=beat,
