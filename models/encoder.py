@@ -50,7 +50,7 @@ class Encoder:
         """
         self.spec = spec
         self.limits = limits or Limits()
-        model = graph.cut_at(weights.read(spec, file), spec.feature.tensor)
+        model = graph.cut_at(weights.read(spec, file), spec.feature.tensor, weights.read_external(spec, file))
         self._session = open_session(model, _usable(providers, cpu_fallback), threads)
         #: The execution provider that runs.
         self.provider: str = self._session.get_providers()[0]

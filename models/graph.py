@@ -1,13 +1,15 @@
-"""Cuts an ONNX graph down to what leads to one tensor. The only file that imports onnx."""
+"""Cuts an ONNX graph down to what leads to one tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from models import external
 from models.errors import InvalidSpec
 
 #: Begins the name of a tensor that is given by the operator of its node: "last MaxPool".
@@ -16,7 +18,9 @@ LAST: Final = "last "
 _POOLS: Final = ("GlobalAveragePool", "GlobalMaxPool", "AveragePool", "MaxPool", "ReduceMean")
 _CLASSIFIERS: Final = ("Gemm", "MatMul")
 #: Operators that models of 8-bit integers have, and no others.
-_INTEGERS: Final = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"))
+_INTEGERS: Final = frozenset(
+    ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger")
+)
 #: Tensors that a sentence proposes, at most.
 _PROPOSED: Final = 4
 
@@ -34,12 +38,13 @@ def is_quantised(model: bytes) -> bool:
     return any(node.op_type in _INTEGERS for node in parsed(model).graph.node)
 
 
-def cut_at(model: bytes, tensor: str) -> bytes:
+def cut_at(model: bytes, tensor: str, files: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
     """The same model with `tensor`, inner or not, as its only output and without the nodes and inputs behind it.
 
     "last MaxPool" is what the last node of that operator gives, for files whose names are not known.
 
-    Raises InvalidSpec if the bytes are no ONNX model or hold no such tensor.
+    `files` are the bytes of the files that hold weights of it, by the names that the model has for them; the result
+    holds what it needs of them itself. Raises InvalidSpec if the bytes are no ONNX model or hold no such tensor.
     """
     proto = parsed(model)
     graph = proto.graph
@@ -56,6 +61,7 @@ def cut_at(model: bytes, tensor: str) -> bytes:
     graph.input.extend(inputs)
     graph.output.append(output)
     graph.initializer.extend(keep)
+    external.put_in(graph, files)
     return bytes(proto.SerializeToString())
 
 

@@ -36,7 +36,8 @@ OnnxFile = Annotated[
     str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$", max_length=128)
 ]
 #: As an ONNX file names the files beside it; folders are allowed, steps upwards are not.
-ExternalName = Annotated[str, StringConstraints(pattern=r"^(\w[\w.:@+-]*/){0,4}\w[\w.:@+-]*$", max_length=256)]
+EXTERNAL_NAME = r"^(\w[\w.:@+-]*/){0,4}\w[\w.:@+-]*$"
+ExternalName = Annotated[str, StringConstraints(pattern=EXTERNAL_NAME, max_length=256)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 #: Or the word for: whatever is pulled first; see models.pins.
 Checksum = Sha256 | Literal["first-use"]
@@ -46,8 +47,8 @@ Address = Annotated[
 ]
 #: Of a file, where it is known.
 Bytes = Annotated[int, Field(ge=1, le=64 * 2**30)]
-Triple = tuple[float, float, float]
 Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]+={0,2}$", max_length=100_000)]
+Triple = tuple[float, float, float]
 
 
 class _Strict(BaseModel):
@@ -146,7 +147,6 @@ class DownloadSpec(_Strict):
     bytes: Bytes | None = None
 
 
-class ModelSpec(_Strict):
 class CheckSpec(_Strict):
     """What the model makes of the pictures of the self-test (models.golden), so that a machine that makes something
     else of them is found out. It changes no vector, so it is no part of the fingerprint.
@@ -158,15 +158,16 @@ class CheckSpec(_Strict):
     vectors: tuple[Base64, ...] = Field(min_length=1, max_length=16)
 
 
+class ModelSpec(_Strict):
     """One model. Equal fingerprints mean comparable vectors; nothing else does."""
 
     name: Name
     title: str
     licence: str
     source: str
-    #: Name of the ONNX file, in `models/builtin` or in the model folder of the settings.
     #: What the model was made of, where imagefleet made it.
     origin: str | None = Field(default=None, max_length=1000)
+    #: Name of the ONNX file, in `models/builtin` or in the model folder of the settings.
     file: OnnxFile
     sha256: Checksum
     external: tuple[ExternalFile, ...] = Field(default=(), max_length=4096)
@@ -176,8 +177,8 @@ class CheckSpec(_Strict):
     feature: FeatureSpec
     text: TextSpec | None = None
     download: DownloadSpec | None = None
-
     check: CheckSpec | None = None
+
     @model_validator(mode="after")
     def _crop_fits_inside_the_resized_picture(self) -> ModelSpec:
         size = self.preprocess.resize_to
@@ -198,7 +199,6 @@ class CheckSpec(_Strict):
         _refuse_first_use_without(self.sha256, self.download)
         return self
 
-    @property
     @model_validator(mode="after")
     def _reference_vectors_have_the_dimension(self) -> ModelSpec:
         lengths = {len(text) * 3 // 4 - text.count("=") for text in (self.check.vectors if self.check else ())}
@@ -206,6 +206,7 @@ class CheckSpec(_Strict):
             raise ValueError("check.vectors must be feature.dimension numbers of float16 each, in base64")
         return self
 
+    @property
     def fingerprint(self) -> str:
         """32 hex digits over the ONNX file and all of the specification that can change a vector.
 
@@ -263,13 +264,13 @@ def find(name: str, own: Path | None = None) -> ModelSpec:
     return known[name]
 
 
-def _pinned(spec: ModelSpec, known: Mapping[str, str]) -> ModelSpec:
 def own_file(name: str, own: Path) -> Path | None:
     """The file in `own`, the user's folder, that specifies the model of that name."""
     files = [file for file in sorted(own.glob("*.toml")) if read(file).name == name]
     return files[-1] if files else None
 
 
+def _pinned(spec: ModelSpec, known: Mapping[str, str]) -> ModelSpec:
     """`spec` with its checksums of FIRST_USE replaced where they are known."""
     changes: dict[str, Any] = {}
     if spec.sha256 == FIRST_USE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from models.errors import WeightsMismatch, WeightsMissing
@@ -28,6 +29,11 @@ def locate(spec: ModelSpec, model_dir: Path | None = None) -> Path:
 def read(spec: ModelSpec, file: Path) -> bytes:
     """The bytes of the ONNX file of `spec`; see `checked`."""
     return checked(file, spec.sha256, spec.name)
+
+
+def read_external(spec: ModelSpec, file: Path) -> Mapping[str, bytes]:
+    """The bytes of the files that hold weights of the ONNX file `file`, by their names; see `checked`."""
+    return {part.file: checked(file.parent / part.file, part.sha256, spec.name) for part in spec.external}
 
 
 def checked(file: Path, sha256: str, model: str) -> bytes:
