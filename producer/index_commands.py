@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
+
+from producer.job_commands import of_classes
 
 if TYPE_CHECKING:
     from producer.board import Board
     from producer.client import Client, Job
     from producer.jobs import Started
     from producer.sources import Source
+    from workers.contract import FailureKind
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +36,7 @@ waits = click.option("--wait/--no-wait", default=True, show_default=True, help="
 @click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
 @of_models
 @waits
+@click.option("--retry-failed", is_flag=True, help="Try again what failed before, also where it has not changed.")
 @click.option("--dry-run", is_flag=True, help="Count what would be queued, and queue nothing.")
 @click.option("--from-file", metavar="LIST", help="Take paths from this file, one a line; - for standard input.")
 @click.option("--null", is_flag=True, help="Paths in LIST are separated by NUL, as by `find -print0`.")
@@ -40,35 +45,47 @@ def index(
     models: Sequence[str],
     library: str | None,
     wait: bool,
+    retry_failed: bool,
     dry_run: bool,
     from_file: str | None,
     null: bool,
 ) -> int | None:
     """Index all pictures below folders.
 
-    What is indexed already and has not changed is passed over, so the same command again is cheap. Ctrl-C leaves the
-    work to the workers.
+    What is indexed and has not changed is passed over, and what failed is not tried again unless it has changed, so the
+    same command again is cheap. Ctrl-C leaves the work to the workers.
     """
     from producer.client import Client
 
     if bool(folders) == (from_file is not None):
         raise click.UsageError("Name folders to index, or a list with --from-file, and not both.")
     client = Client()
+
+    def queue(source: Source) -> int | None:
+        if dry_run:
+            _count(source)
+            return None
+        feed = partial(client.feed, source, models, library, retry_failed=retry_failed)
+        done = followed(client, lambda started: feed(started=started), wait)
+        _name_unread(source)
+        return done
+
     if from_file is None:
-        return _index(client, client.walk(folders), models, library, wait, dry_run)
+        return queue(client.walk(folders))
     with _opened(from_file) as stream:
-        return _index(client, client.listed(stream, null=null), models, library, wait, dry_run)
+        return queue(client.listed(stream, null=null))
 
 
 @click.command()
 @click.argument("job", metavar="JOB")
+@of_classes
 @waits
-def retry(job: str, wait: bool) -> int | None:
-    """Queue the failed images of a job again."""
+def retry(job: str, classes: Sequence[FailureKind], wait: bool) -> int | None:
+    """Queue the failed images of a job again, whether they have changed or not."""
     from producer.client import Client
 
     client = Client()
-    return _followed(client, lambda started: [client.retry(job, started=started)], wait)
+    return followed(client, lambda started: [client.retry(job, classes, started=started)], wait)
 
 
 @click.command()
@@ -82,17 +99,6 @@ def prune(folder: Path, models: Sequence[str], library: str | None, yes: bool) -
     client = Client()
     for model in models or client.settings.models:
         _prune(client, folder, model, library, yes)
-
-
-def _index(
-    client: Client, source: Source, models: Sequence[str], library: str | None, wait: bool, dry_run: bool
-) -> int | None:
-    if dry_run:
-        _count(source)
-        return None
-    done = _followed(client, lambda started: client.feed(source, models, library, started=started), wait)
-    _name_unread(source)
-    return done
 
 
 def _count(source: Source) -> None:
@@ -117,7 +123,7 @@ def _name_unread(source: Source) -> None:
         click.echo(f"Not read: {shown(folder)}", err=True)
 
 
-def _followed(client: Client, feed: Callable[[Started], Iterable[Job]], wait: bool) -> int | None:
+def followed(client: Client, feed: Callable[[Started], Iterable[Job]], wait: bool) -> int | None:
     """Feed jobs with a progress bar, wait if that is wanted, and say how it ended."""
     begun: list[Job] = []
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,39 @@ import click
 
 if TYPE_CHECKING:
     from producer.client import Client
-    from workers.contract import Failure
+    from workers.contract import Failure, FailureKind
     from workers.job_state import JobState
 
 #: Seconds between two jobs of one and the same call of `index`, at most.
 SAME_CALL = 10.0
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="For other programs.")
+
+
+def _known_classes(_context: click.Context, _parameter: click.Parameter, given: Sequence[str]) -> Sequence[str]:
+    """Checked here, so that the list is loaded only by those who name one."""
+    from typing import get_args
+
+    from producer.places import nearest
+    from producer.shown import shown
+    from workers.contract import FailureKind
+
+    known = get_args(FailureKind)
+    for name in given:
+        if name not in known:
+            near = nearest(name, list(known)) or f"; the classes are {', '.join(known)}."
+            raise click.UsageError(f"There is no class of failures {shown(name)}{near}")
+    return given
+
+
+of_classes = click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    metavar="CLASS",
+    callback=_known_classes,
+    help="Those only; may be given again.",
+)
 
 
 @click.command()
@@ -66,15 +92,16 @@ def jobs(limit: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("job", metavar="JOB")
+@of_classes
 @click.option("--csv", "file", metavar="FILE", help="Write a table with path, class and reason; - for standard output.")
 @as_json_option
-def failures(job: str, file: str | None, as_json: bool) -> None:
+def failures(job: str, classes: Sequence[FailureKind], file: str | None, as_json: bool) -> None:
     """List the images of a job that could not be indexed, with the reason of each."""
     from producer import report
     from producer.client import Client
 
     client = Client()
-    found = client.failures(client.find(job))
+    found = client.failures(client.find(job), classes)
     if file is not None:
         _write_csv(found, file)
     elif as_json:
@@ -85,7 +112,7 @@ def failures(job: str, file: str | None, as_json: bool) -> None:
             empty = False
             click.echo(line)
         if empty:
-            click.echo("No image of that job failed.")
+            click.echo("No image of that job failed so." if classes else "No image of that job failed.")
 
 
 @click.command()

@@ -13,7 +13,7 @@ from producer.errors import NotFinished, NothingFound, UnknownJob
 from producer.feeding import Feeder
 from producer.shown import shown
 from producer.sources import Source
-from workers.contract import Failure
+from workers.contract import Failure, FailureKind
 from workers.job_state import JobSpec, JobState
 
 #: Seconds between two looks at a job that is waited for.
@@ -56,15 +56,17 @@ class Jobs(Connection):
         models: Sequence[str] | None = None,
         library: str | None = None,
         *,
+        retry_failed: bool = False,
         started: Started | None = None,
     ) -> list[Job]:
         """Queue all images below the folders, for each of the models one job; returns when all is queued.
 
         The folders are walked once, while workers already index. Unchanged images are found and passed over by the
-        workers, so that the same call again is cheap. `started` hears of the jobs when the first image is found.
+        workers, so that the same call again is cheap; what failed and has not changed since is tried again only with
+        `retry_failed`. `started` hears of the jobs when the first image is found.
         Raises FolderMissing, FolderUnreadable, OutsideImageRoot, NothingFound, UnknownModel, WrongValue.
         """
-        return self.feed(self.walk(folders), models, library, started=started)
+        return self.feed(self.walk(folders), models, library, retry_failed=retry_failed, started=started)
 
     def walk(self, folders: Place | Sequence[Place]) -> Source:
         """The images below the folders, found as they are asked for; nothing is queued."""
@@ -80,6 +82,7 @@ class Jobs(Connection):
         models: Sequence[str] | None = None,
         library: str | None = None,
         *,
+        retry_failed: bool = False,
         started: Started | None = None,
         retry_of: str | None = None,
     ) -> list[Job]:
@@ -87,7 +90,7 @@ class Jobs(Connection):
         chosen = self.library_name(library)
         asked = [self.known_model(name) for name in models or self.settings.models]
         names = list(dict.fromkeys(self.in_service(name, chosen) for name in asked))
-        specs = [JobSpec(chosen, name, source.folders, retry_of) for name in names]
+        specs = [JobSpec(chosen, name, source.folders, retry_of, retry_failed) for name in names]
 
         def handles(ids: Sequence[str]) -> list[Job]:
             return [Job(job, name, self) for job, name in zip(ids, names, strict=True)]
@@ -135,19 +138,23 @@ class Jobs(Connection):
         with ledger_errors():
             return self.ledger.cancel(self.find(job))
 
-    def failures(self, job: str | Job) -> Iterator[Failure]:
-        """The images of a job that could not be indexed, one after the other, in no order."""
+    def failures(self, job: str | Job, classes: Sequence[FailureKind] = ()) -> Iterator[Failure]:
+        """The images of a job that could not be indexed, as they come, in no order; with `classes` those only."""
         with ledger_errors():
-            yield from self.ledger.failures(self.find(job))
+            found = self.ledger.failures(self.find(job))
+            yield from (failure for failure in found if not classes or failure.kind in classes)
 
-    def retry(self, job: str | Job, *, started: Started | None = None) -> Job:
-        """Queue the failed images of a job again, as a new job; raises NothingFound if none failed."""
+    def retry(self, job: str | Job, classes: Sequence[FailureKind] = (), *, started: Started | None = None) -> Job:
+        """Queue the failed images of a job again, as a new job, whether they have changed or not; with `classes` those
+        only. Raises NothingFound if there are none."""
         old = self.status(job)
-        if not old.failed:
-            raise NothingFound(f"Job {old.id} has no failed images; there is nothing to retry.")
-        paths = (failure.path for failure in self.failures(old.id))
+        if next(self.failures(old.id, classes), None) is None:
+            which = f" of class {' or '.join(classes)}" if classes else ""
+            raise NothingFound(f"Job {old.id} has no failed images{which}; there is nothing to retry.")
+        paths = (failure.path for failure in self.failures(old.id, classes))
         source = sources.of_paths(paths, self.settings.image_root, old.folders)
-        return self.feed(source, [old.model], old.library, started=started, retry_of=old.id)[0]
+        fed = self.feed(source, [old.model], old.library, retry_failed=True, started=started, retry_of=old.id)
+        return fed[0]
 
 
 def over(state: JobState) -> bool:

@@ -132,6 +132,8 @@ def _counts(state: JobState) -> str:
     numbers = {"indexed": state.indexed, "unchanged": state.unchanged, "failed": state.failed}
     parts = [f"{state.indexed:,} indexed"]
     parts += [f"{numbers[name]:,} {name}" for name in ("unchanged", "failed") if numbers[name]]
+    if state.failed_before:
+        parts[-1] += f" ({state.failed_before:,} as before)"
     parts += [f"{state.cancelled:,} cancelled"] if state.cancelled else []
     return ", ".join(parts)
 
@@ -139,6 +141,9 @@ def _counts(state: JobState) -> str:
 def _what_next(state: JobState) -> Iterator[str]:
     if state.failed:
         yield f"{counted(state.failed, 'image')} failed: `imagefleet failures {state.id}` says why."
+    if state.failed_before:
+        number = counted(state.failed_before, "of them has", "of them have")
+        yield f"{number} failed before and not changed since: `imagefleet retry {state.id}` tries again all the same."
     if state.phase == "interrupted":
         yield "The folder was not walked to its end: run the same `imagefleet index` again to queue the rest."
 

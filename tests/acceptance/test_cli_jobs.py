@@ -15,7 +15,7 @@ import redis
 from tests.acceptance.command import START, Command
 from workers.contract import BatchMessage, Failure, Image
 from workers.job_state import JobSpec
-from workers.leases import Leases
+from workers.leases import Begun, Leases
 from workers.ledger import Ledger
 
 MODEL = "mobilenetv2-int8"
@@ -122,6 +122,37 @@ def test_failures_are_listed_written_and_retried(imagefleet: Command, ledger: Le
     assert imagefleet("retry", job, "--no-wait").returncode == 0
     retry = ledger.jobs()[0]
     assert (retry.queued, retry.retry_of, retry.model) == (1, job, MODEL)
+
+
+def test_failures_are_listed_and_retried_by_their_class(imagefleet: Command, ledger: Ledger, redis_url: str) -> None:
+    job = a_failed_job(ledger, redis_url, "pics/00.jpg")
+
+    assert "pics/00.jpg" in imagefleet("failures", job, "--class", "unreadable", "--class", "crashed").stdout
+    assert imagefleet("failures", job, "--class", "crashed").stdout == "No image of that job failed so.\n"
+    assert imagefleet.refused("retry", job, "--class", "crashed") == (
+        f"Job {job} has no failed images of class crashed; there is nothing to retry."
+    )
+    assert "did you mean unreadable?" in imagefleet.refused("retry", job, "--class", "unreadeble")
+    assert "the classes are not_found, " in imagefleet.refused("failures", job, "--class", "x")
+
+    assert imagefleet("retry", job, "--class", "unreadable", "--no-wait").returncode == 0
+    assert (ledger.jobs()[0].queued, ledger.jobs()[0].retry_of) == (1, job)
+
+
+def test_only_who_asks_for_it_tries_again_what_has_not_changed(
+    imagefleet: Command, ledger: Ledger, redis_url: str
+) -> None:
+    leases = Leases(redis.Redis.from_url(redis_url), "tests")
+
+    def asked(*command: str) -> bool:
+        imagefleet(*command, "--no-wait")
+        begun = leases.begin(BatchMessage(job=ledger.jobs()[0].id, batch=0, count=1), redelivered=False)
+        assert isinstance(begun, Begun)
+        return begun.retry_failed
+
+    assert not asked("index", "pics")
+    assert asked("index", "pics", "--retry-failed")
+    assert asked("retry", a_failed_job(ledger, redis_url, "pics/00.jpg"))
 
 
 def test_a_csv_that_cannot_be_written_is_refused(imagefleet: Command, ledger: Ledger, redis_url: str) -> None:

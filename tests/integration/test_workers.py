@@ -58,8 +58,10 @@ def test_the_main_job(fleet: Fleet) -> None:
     assert by_pixels.hits[0].thumbnail
     assert by_pixels.hits[0].score > by_pixels.hits[1].score
 
-    # A second run embeds nothing.
-    assert counted(index(client, fleet)) == (0, 40, 1, 0)
+    # A second run embeds nothing, and does not try again what is broken still.
+    again = index(client, fleet)
+    assert (counted(again), again.failed_before) == ((0, 40, 1, 0), 1)
+    assert list(client.failures(again.id)) == list(client.failures(state.id))
 
     # A changed file is embedded again, in its own row.
     draw(pictures[3], 999)

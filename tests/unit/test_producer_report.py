@@ -53,6 +53,16 @@ def test_time_left_is_known_when_the_walk_is_over_and_something_moves() -> None:
     assert Reading(replace(STATE, walked=False), rate=28.0).seconds_left is None
 
 
+def test_failures_that_were_not_tried_again_are_counted_apart_and_it_is_said_how_to_try() -> None:
+    first, *others = report.summary_lines(replace(STATE, finished=1006.0, failed_before=7))
+    assert "10 failed (7 as before)" in first
+    assert (
+        "7 of them have failed before and not changed since: `imagefleet retry 0123456789ab` tries again all the same."
+        in others
+    )
+    assert "before" not in "".join(report.summary_lines(STATE))
+
+
 def test_a_reading_tells_what_there_is_to_tell() -> None:
     assert Reading(STATE, rate=28.0).details == "28 images/s, 20 unchanged, 10 failed, 0:10 left"
     assert Reading(STATE).count == "120/400"
