@@ -99,9 +99,12 @@ redis.call('HSET', key, 'seen', now, 'ticket', ticket, 'ticket_batch', n)
 return n
 """
 
-#: job -> 1; a job that is forgotten stays forgotten
+#: job -> 1; a job that is forgotten stays forgotten, and one whose producer lives is not forgotten
 TOUCH = """
-if redis.call('EXISTS', job_key(ARGV[1])) == 1 then redis.call('HSET', job_key(ARGV[1]), 'seen', now) end
+if redis.call('EXISTS', job_key(ARGV[1])) == 1 then
+  redis.call('HSET', job_key(ARGV[1]), 'seen', now)
+  remember(ARGV[1])
+end
 return 1
 """
 
@@ -200,6 +203,7 @@ return 1
 SPLIT = """
 local job, n, patience = ARGV[1], ARGV[2], ARGV[3]
 if not close_batch(job, n) then return {} end
+remember(job)
 return {add_batch(job, ARGV[4], ARGV[5], patience), add_batch(job, ARGV[6], ARGV[7], patience)}
 """
 
