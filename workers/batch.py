@@ -129,7 +129,7 @@ def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
 
 
 def _commit(message: BatchMessage, begun: Begun, result: BatchResult, context: Context) -> bool:
-    notes = context.remember(message, begun, result.lasting, result.mended)
+    notes = context.remember(message, begun, result.failed_now, result.mended)
     counts = (result.indexed, result.unchanged, result.failures)
     return context.leases.commit(message, *counts, failed_before=result.failed_before, notes=notes)
 

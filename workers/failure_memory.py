@@ -1,4 +1,4 @@
-"""What failed before: a file that could not be indexed is tried again only when it has changed.
+"""What failed before, so that a file whose failure is final is tried again only when it has changed.
 
 | key (all begin with `imagefleet:`) | type | what | until |
 |---|---|---|---|
@@ -40,8 +40,13 @@ class Remembered:
     job: str
     #: Seconds since the epoch, by Redis' clock.
     when: int
-    #: The file and the limits on images are as they were: trying again would end in the same.
-    stands: bool
+    #: The file and the limits on images are as they were.
+    same: bool
+
+    @property
+    def stands(self) -> bool:
+        """Whether trying again would end in the same."""
+        return self.same and POLICIES[self.failure.kind].final
 
 
 class FailureMemory:
@@ -93,7 +98,7 @@ class FailureMemory:
         except (TypeError, ValueError):  # of another version: one more try costs less than a batch
             return None
         when, job, state = int.from_bytes(value[:4], "big"), value[4:10].hex(), value[10 : 10 + _DIGEST]
-        return Remembered(failure, job, when, stands=state == self._state(image))
+        return Remembered(failure, job, when, same=state == self._state(image))
 
 
 def _key(path: str) -> bytes:

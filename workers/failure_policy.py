@@ -1,8 +1,8 @@
-"""The failure classes and what is done about each: how often a file is read, and whether its failure is remembered.
+"""The failure classes and what is done about each: how often a file is read, and when it is tried again by itself.
 
-What the file's bytes are to blame for is remembered, and the file is tried again when its size or time has changed.
-What its surroundings are to blame for (a missing file, permissions) may be mended without a trace in the file, and
-costs no decoding to find out again: that is never remembered. What goes wrong elsewhere fails no image at all.
+What the file's bytes are to blame for is final: the file is tried again by itself only when its size or time, or a
+limit on images, has changed. What its surroundings are to blame for (permissions, a link) may be mended without a trace
+in the file and costs no decoding to find out again: every `index` tries again. What is wrong elsewhere fails no image.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ class Policy:
     #: Seconds before it is read again.
     pause: float = 0.0
     #: Whether an unchanged file counts as failed the next time without being read.
-    remembered: bool = False
+    final: bool = False
+    #: Whether it is remembered beyond its job.
+    remembered: bool = True
 
 
 POLICIES: Mapping[FailureKind, Policy] = {
-    "not_found": Policy("there is no such file any more"),
+    "not_found": Policy("there is no such file any more", remembered=False),
     "no_access": Policy("no permission, or a disk that breaks off", tries=2),
     "changing": Policy("was written while it was read", tries=3, pause=0.5),
-    "unreadable": Policy("damaged or cut short", remembered=True),
-    "unsupported": Policy("no picture, or a format that is not on the list of formats", remembered=True),
-    "too_large": Policy("more bytes or pixels than the limits allow", remembered=True),
+    "unreadable": Policy("damaged or cut short", final=True),
+    "unsupported": Policy("no picture, or a format that is not on the list of formats", final=True),
+    "too_large": Policy("more bytes or pixels than the limits allow", final=True),
     "refused": Policy("outside the image root, or no regular file"),
     # These two have been tried IMAGEFLEET_MAX_ATTEMPTS times, or for IMAGEFLEET_BATCH_SECONDS, before they are named.
-    "timeout": Policy("took longer than a batch may take", remembered=True),
-    "crashed": Policy("ended the process that read it, several times", remembered=True),
+    "timeout": Policy("took longer than a batch may take", final=True),
+    "crashed": Policy("ended the process that read it, several times", final=True),
 }

@@ -55,16 +55,15 @@ class BatchResult:
     failures: list[Failure] = field(default_factory=list)
     #: Of the failures, those that are remembered and were not tried again.
     failed_before: int = 0
-    #: Of the failures, those that the file's bytes are to blame for, with the file as it was read.
-    lasting: list[tuple[Image, Failure]] = field(default_factory=list)
+    #: The others, each with its file as it was.
+    failed_now: list[tuple[Image, Failure]] = field(default_factory=list)
     #: Paths that failed before and are indexed now.
     mended: list[str] = field(default_factory=list)
 
-    def fail(self, image: Image, error: ImageError, *, lasting: bool) -> None:
+    def fail(self, image: Image, error: ImageError) -> None:
         failure = Failure(path=image.path, kind=error.kind, reason=str(error))  # type: ignore[arg-type]
         self.failures.append(failure)
-        if lasting:
-            self.lasting.append((image, failure))
+        self.failed_now.append((image, failure))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def index_batch(
 ) -> BatchResult:
     """Bring the collection up to date with these files. Idempotent: done twice, it leaves the same rows.
 
-    What failed before and has not changed fails again without being read, unless `retry_failed`. `beat` is called
+    What failed for good and has not changed fails again without being read, unless `retry_failed`. `beat` is called
     between micro-batches of `micro_batch` images; what it raises ends the work, and nothing is stored.
     """
     result = BatchResult()
@@ -159,7 +158,7 @@ class _Work:
             try:
                 yield _Decoded(image.path, file, self.encoder.prepare(file.data))
             except ImageError as error:
-                self.result.fail(_as_read(image.path, file), error, lasting=True)
+                self.result.fail(_as_read(image.path, file), error)
 
     def _not_read(self, image: Image, error: ImageError) -> None:
         policy = POLICIES[error.kind]  # type: ignore[index]
@@ -167,7 +166,7 @@ class _Work:
             self.again.append(image)
             self.pause = max(self.pause, policy.pause)
         else:
-            self.result.fail(image, error, lasting=False)
+            self.result.fail(image, error)
 
     def _encode(self, decoded: Sequence[_Decoded]) -> None:
         if not decoded:
@@ -175,7 +174,7 @@ class _Work:
         vectors = self.encoder.encode([item.picture for item in decoded])
         for item, vector in zip(decoded, vectors, strict=True):
             if isinstance(vector, ImageError):
-                self.result.fail(_as_read(item.path, item.file), vector, lasting=True)
+                self.result.fail(_as_read(item.path, item.file), vector)
             else:
                 self.rows.append(_row(item, vector))
 
@@ -232,10 +231,20 @@ def search(
         if isinstance(item, str):
             answers.append(Answer(query=query.name, error=item))
             continue
-        hits = [hit(rank, match) for rank, match in enumerate(next(matches), start=1)]
+        ordered = _itself_first(query, next(matches))
+        hits = [hit(rank, match) for rank, match in enumerate(ordered, start=1)]
         own = None if query.text else shrink(lambda query=query: _query_bytes(query, root))  # type: ignore[misc]
         answers.append(Answer(query=query.name, hits=hits, thumbnail=own))
     return answers
+
+
+def _itself_first(query: Query, matches: list[Match]) -> list[Match]:
+    """The image that was asked about stands before exact copies of it, however many there are."""
+    if query.like is None or not matches or matches[0].path == query.like:
+        return matches
+    own = next((match for match in matches if match.path == query.like), None)
+    others = [match for match in matches if match is not own]
+    return [own or Match(query.like, matches[0].score), *others][: len(matches)]
 
 
 def _query_vector(

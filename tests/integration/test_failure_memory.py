@@ -62,15 +62,15 @@ def test_a_failure_is_remembered_with_its_reason_its_job_and_its_time(bench: Ben
 
 
 @pytest.mark.parametrize("now", [BROKEN._replace(size=11), BROKEN._replace(mtime_ns=BROKEN.mtime_ns + 1)])
-def test_it_stands_no_more_when_size_or_time_have_changed(bench: Bench, now: Image) -> None:
+def test_it_is_not_the_same_when_size_or_time_have_changed(bench: Bench, now: Image) -> None:
     memory = bench.memory()
     bench.commit(memory)
-    assert not memory.recall([now])[BROKEN.path].stands
+    assert not memory.recall([now])[BROKEN.path].same
 
 
-def test_it_stands_no_more_under_other_limits(bench: Bench) -> None:
+def test_it_is_not_the_same_under_other_limits(bench: Bench) -> None:
     bench.commit(bench.memory(limits="128 megapixels"))
-    assert not bench.memory(limits="200 megapixels").recall([BROKEN])[BROKEN.path].stands
+    assert not bench.memory(limits="200 megapixels").recall([BROKEN])[BROKEN.path].same
 
 
 def test_libraries_and_fingerprints_do_not_share_it(bench: Bench) -> None:
@@ -83,7 +83,9 @@ def test_libraries_and_fingerprints_do_not_share_it(bench: Bench) -> None:
 def test_what_is_remembered_is_what_the_policy_says(bench: Bench, kind: FailureKind) -> None:
     memory = bench.memory()
     bench.commit(memory, Failure(path=BROKEN.path, kind=kind, reason="."))
-    assert (BROKEN.path in memory.recall([BROKEN])) == POLICIES[kind].remembered
+    found = memory.recall([BROKEN])
+    assert (BROKEN.path in found) == POLICIES[kind].remembered == (kind != "not_found")
+    assert not found or found[BROKEN.path].stands == POLICIES[kind].final
 
 
 def test_a_batch_that_was_counted_before_leaves_nothing(bench: Bench) -> None:
