@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from celery.exceptions import TimeoutError as NothingYet
@@ -48,10 +48,12 @@ class Broker:
             result = self._app.AsyncResult(task)
             try:
                 value = result.get(timeout=max(seconds, 0.001), interval=0.05, propagate=False)
+                if result.failed():
+                    raise RequestFailed(f"The worker could not answer ({_first_line(value)}); its log says more.")
             except NothingYet:
                 return None
-            if result.failed():
-                raise RequestFailed(f"The worker could not answer ({_first_line(value)}); its log says more.")
+            finally:
+                _let_go(result)
         return dict(value)
 
     def forget(self, task: str) -> None:
@@ -64,6 +66,13 @@ class Broker:
         with _translated():
             replies = self._app.control.inspect(timeout=INSPECT_SECONDS).active_queues() or {}
         return sum(any(found["name"] == queue for found in queues) for queues in replies.values())
+
+
+def _let_go(result: Any) -> None:
+    """Wait for it no longer: its finaliser would ask Redis, which may be away by then, and print a traceback."""
+    with suppress(RuntimeError):  # Celery's word for a Redis that stays away
+        result.backend.remove_pending_result(result)
+    result.backend = None
 
 
 @contextmanager

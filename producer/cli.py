@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "failures": ("producer.job_commands", "failures"),
     "retry": ("producer.index_commands", "retry"),
     "cancel": ("producer.job_commands", "cancel"),
-    "prune": ("producer.index_commands", "prune"),
+    "prune": ("producer.prune_command", "prune"),
     "search": ("producer.search_commands", "search"),
     "result": ("producer.search_commands", "result"),
     "models": ("producer.model_commands", "models"),

@@ -1,4 +1,4 @@
-"""`index`, `retry` and `prune`: the commands that change what is indexed."""
+"""`index` and `retry`: the commands that queue images."""
 
 from __future__ import annotations
 
@@ -88,19 +88,6 @@ def retry(job: str, classes: Sequence[FailureKind], wait: bool) -> int | None:
     return followed(client, lambda started: [client.retry(job, classes, started=started)], wait)
 
 
-@click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@of_models
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def prune(folder: Path, models: Sequence[str], library: str | None, yes: bool) -> None:
-    """Remove images below DIR from the index whose file is gone. Says first how many, and asks."""
-    from producer.client import Client
-
-    client = Client()
-    for model in models or client.settings.models:
-        _prune(client, folder, model, library, yes)
-
-
 def _count(source: Source) -> None:
     from producer.feeding import nothing_found
     from producer.shown import amounts, counted
@@ -185,23 +172,6 @@ def _say_how_it_went(client: Client, jobs: Sequence[Job], waited: bool) -> None:
     skipped = states[0].skipped
     if skipped:
         click.echo(f"Skipped: {amounts(skipped)}.")
-
-
-def _prune(client: Client, folder: Path, model: str, library: str | None, yes: bool) -> None:
-    from producer.shown import counted, shown
-
-    found = client.prune(folder, model=model, library=library)
-    looked = f"{model}: {counted(found.looked_at, 'image')} below {shown(str(folder))}"
-    if not found.gone:
-        click.echo(f"{looked}, none of them gone.")
-        return
-    click.echo(f"{looked}, {found.gone:,} of them gone, for example:")
-    click.echo("".join(f"  {shown(str(client.settings.image_root / path))}\n" for path in found.examples), nl=False)
-    if found.gone == found.looked_at:
-        click.echo("That is all of them; is a disk not mounted?")
-    if yes or click.confirm(f"Remove {counted(found.gone, 'image')} from the index?"):
-        deleted = client.prune(folder, model=model, library=library, delete=True).deleted
-        click.echo(f"{model}: {counted(deleted, 'image')} removed from the index; no file was touched.")
 
 
 def _opened(name: str) -> BinaryIO:

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def with_output(command: F) -> F:
-    """Add the options that say how hits are shown."""
-    for option in (
-        click.option("--timeout", default=60.0, show_default=True, metavar="S", help="Seconds to wait for the answer."),
-        click.option("--open", "open_it", is_flag=True, help="Open the contact sheet in the browser."),
-        click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a contact sheet."),
-        click.option("--json", "as_json", is_flag=True, help="For other programs."),
-    ):
-        command = option(command)
-    return command
+def with_output(timeout: float) -> Callable[[F], F]:
+    """Add the options that say how long to wait and how hits are shown."""
+    seconds = click.FloatRange(0.1, 86_400)
+    waits = click.option(
+        "--timeout", type=seconds, default=timeout, show_default=True, metavar="S", help="Seconds to wait."
+    )
+    opens = click.option("--open", "open_it", is_flag=True, help="Open the contact sheet in the browser.")
+    html = click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a contact sheet.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="For other programs.")
+    return lambda command: as_json(html(opens(waits(command))))
 
 
 @click.command()
@@ -37,7 +37,7 @@ def with_output(command: F) -> F:
 @click.option("--model", "-m", metavar="M", help="Model to compare with.")
 @click.option("--library", "-l", metavar="L", help="Name of the set of pictures.")
 @click.option("--limit", "-k", default=10, show_default=True, metavar="K", help="Hits for each query.")
-@with_output
+@with_output(60)
 @click.option("--no-wait", is_flag=True, help="Print the id of the request and do not wait; see `result`.")
 def search(
     pictures: Sequence[str],
@@ -68,7 +68,7 @@ def search(
 
 @click.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@with_output
+@with_output(5)
 def result(ids: Sequence[str], as_json: bool, html: Path | None, open_it: bool, timeout: float) -> int | None:
     """Fetch the answer to `search --no-wait`."""
     from producer.client import Client

@@ -27,7 +27,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
 from workers import ledger_scripts as lua
@@ -60,6 +60,10 @@ def translated(call: Callable[P, R]) -> Callable[P, R]:
             return call(*args, **kwargs)
         except AuthenticationError as error:
             raise LedgerUnavailable(f"Redis refuses the password ({error}); correct IMAGEFLEET_REDIS_URL.") from error
+        except ResponseError as error:  # full disk, full memory, read-only replica, still loading
+            raise LedgerUnavailable(
+                f"Redis refuses to work ({error}); see to its disk, its memory and its log."
+            ) from error
         except RedisError as error:
             raise LedgerUnavailable(
                 f"Redis does not answer ({error}); start it with `imagefleet up`, or correct IMAGEFLEET_REDIS_URL."

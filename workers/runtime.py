@@ -88,7 +88,9 @@ class Runtime:
     def prune(self, request: PruneRequest) -> PruneAnswer:
         """Look through one page of rows for files that are gone."""
         try:
-            collection = self._collection(request.library, request.model)
+            collection = self._store.collection(request.library, self._held.spec(request.model), create=False)
+            if collection is None:  # nothing was ever indexed, so nothing is gone
+                return PruneAnswer(looked_at=0, gone=0, deleted=0, next=None)
             return prune(request, collection=collection, root=self._root)
         except (StoreError, RootUnavailable, NotServed) as error:
             return PruneAnswer(looked_at=0, gone=0, deleted=0, next=None, error=str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import socket
+from base64 import b64encode
 from urllib.parse import urlsplit
 
 import redis
@@ -60,12 +61,27 @@ def is_listening(uri: str) -> bool:
 
 def flower_answers(address: str, port: int) -> bool:
     """Whether Flower gives a page, or asks for its password."""
+    return _flower_page(address, port, "/", {}) in (200, 302, 401)
+
+
+def flower_looks_again(settings: Settings) -> None:
+    """Let Flower ask the workers for their queues.
+
+    It asks once, when it starts, which is before they are there; until then its broker page knows no queue of theirs.
+    """
+    secret = settings.flower_auth.get_secret_value()
+    headers = {"Authorization": f"Basic {b64encode(secret.encode()).decode()}"} if secret else {}
+    _flower_page(settings.flower_address, settings.flower_port, "/workers?refresh=1", headers)
+
+
+def _flower_page(address: str, port: int, page: str, headers: dict[str, str]) -> int | None:
+    """The status that it comes with; None if nothing comes."""
     connection = http.client.HTTPConnection(_reachable(address), port, timeout=ASK_SECONDS)
     try:
-        connection.request("GET", "/")
-        return connection.getresponse().status in (200, 302, 401)
+        connection.request("GET", page, headers=headers)
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

@@ -110,6 +110,7 @@ def _wait_for_the_rest(riser: _Riser, say: Say) -> None:
         riser.wait_for(kind, partial(answers.node_is_ready, settings, node, number))
         say(f"{kind:7} {node}, {number} x {', '.join(settings.models)}")
     riser.wait_for("flower", lambda: answers.flower_answers(settings.flower_address, settings.flower_port))
+    answers.flower_looks_again(settings)
     say(f"Flower  {plan.flower_url}")
 
 
