@@ -114,7 +114,7 @@ def _is_here(spec: ModelSpec, settings: Settings) -> bool:
 
 def _document(spec: ModelSpec, settings: Settings) -> dict[str, object]:
     here = {"fingerprint": spec.fingerprint, "is_here": _is_here(spec, settings)}
-    return spec.model_dump(mode="json") | here
+    return spec.model_dump(mode="json", exclude={"check": {"vectors"}}) | here
 
 
 def _row(spec: ModelSpec, settings: Settings) -> tuple[str, ...]:

@@ -10,4 +10,5 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "models.commands.check:check",
     "export": "models.commands.export:export",
     "pull": "models.commands.pull:pull",
+    "quantize": "models.commands.quantize:quantize",
 }
