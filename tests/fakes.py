@@ -91,4 +91,4 @@ class InMemoryStore:
 
 
 def _known(row: Row) -> Known:
-    return Known(row.path, row.size, row.mtime_ns)
+    return Known(row.path, row.size, row.mtime_ns, row.indexed_at)

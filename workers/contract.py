@@ -37,6 +37,7 @@ JOB_PATTERN = r"^[0-9a-f]{12}$"
 FailureKind = Literal[
     "not_found", "no_access", "changing", "unreadable", "unsupported", "too_large", "refused", "timeout", "crashed"
 ]
+Library = Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)]
 JobId = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
 #: `InstanceOf`, since pydantic's own str refuses the surrogate escapes of file names that are no UTF-8.
 AnyPath = Annotated[InstanceOf[str], Field(max_length=PATH_MAX)]
@@ -49,7 +50,7 @@ def index_queue(model: str) -> str:
 
 
 def search_queue(model: str) -> str:
-    """The queue of requests that somebody waits for: searches and prunes of `model`."""
+    """The queue of requests that somebody waits for: searches, prunes and checks of `model`."""
     return f"search.{model}"
 
 
@@ -64,11 +65,13 @@ class Image(NamedTuple):
     mtime_ns: int
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
+    """Base of all messages: strict, frozen, nothing beside what is declared."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class BatchMessage(_Message):
+class BatchMessage(Message):
     """Index one batch; its images lie in the ledger, so that the message stays small and readable in Flower."""
 
     job: JobId
@@ -76,7 +79,7 @@ class BatchMessage(_Message):
     count: int = Field(ge=1, le=BATCH_MAX)
 
 
-class Failure(_Message):
+class Failure(Message):
     """One image that could not be indexed."""
 
     path: ImagePath
@@ -84,7 +87,7 @@ class Failure(_Message):
     reason: str
 
 
-class Query(_Message):
+class Query(Message):
     """One question: exactly one of `picture`, `like` and `text`."""
 
     #: What the asker calls it; comes back with the answer.
@@ -107,18 +110,18 @@ class Query(_Message):
         return cls(name=name, picture=base64.b64encode(data).decode("ascii"))
 
 
-class SearchRequest(_Message):
+class SearchRequest(Message):
     """Up to QUERIES_MAX queries against one library and model."""
 
     model: Name
-    library: Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)]
+    library: Library
     limit: int = Field(ge=1, le=LIMIT_MAX)
     queries: list[Query] = Field(min_length=1, max_length=QUERIES_MAX)
     #: Pixels of the longer side of the thumbnail that comes with each hit; 0 for none.
     thumbnail: int = Field(default=0, ge=0, le=512)
 
 
-class Hit(_Message):
+class Hit(Message):
     """One search result."""
 
     path: ImagePath
@@ -130,7 +133,7 @@ class Hit(_Message):
     thumbnail: str | None = None
 
 
-class Answer(_Message):
+class Answer(Message):
     """What one query found, or the sentence that says why nothing could be looked for."""
 
     query: AnyPath
@@ -140,7 +143,7 @@ class Answer(_Message):
     thumbnail: str | None = None
 
 
-class SearchAnswer(_Message):
+class SearchAnswer(Message):
     """The result of one search task, in the order of the request's queries."""
 
     model: str
@@ -148,14 +151,14 @@ class SearchAnswer(_Message):
     answers: list[Answer]
 
 
-class PruneRequest(_Message):
+class PruneRequest(Message):
     """Look at up to `page` rows below `folder`, in the order of their ids, and say whose file is gone.
 
     The asker goes on from the answer's `next` until it is None: no task runs longer than one page.
     """
 
     model: Name
-    library: Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)]
+    library: Library
     #: Relative to the image root; empty for the root itself.
     folder: AnyPath
     #: Only rows whose id is greater; empty to begin.
@@ -166,7 +169,7 @@ class PruneRequest(_Message):
     delete: bool = False
 
 
-class PruneAnswer(_Message):
+class PruneAnswer(Message):
     """What one page of a prune found."""
 
     looked_at: int
@@ -180,12 +183,12 @@ class PruneAnswer(_Message):
     error: str | None = None
 
 
-class SwitchRequest(_Message):
+class SwitchRequest(Message):
     """Compare `model` with the one that answers for `name` now, and with `move` let it answer from now on."""
 
     #: The new one, on whose search queue this lies.
     model: Name
-    library: Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)]
+    library: Library
     #: What people ask for.
     name: Name
     #: The one that answers for `name` now.
@@ -195,7 +198,7 @@ class SwitchRequest(_Message):
     move: bool = False
 
 
-class SwitchAnswer(_Message):
+class SwitchAnswer(Message):
     """How the new model stands beside the current one."""
 
     current_rows: int = 0

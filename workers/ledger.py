@@ -31,7 +31,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
 from workers import ledger_scripts as lua
-from workers.blob import pack
+from workers.blob import BlobRefused, pack, unpack
 from workers.contract import Failure, Image
 from workers.job_state import JobSpec, JobState, read_state
 from workers.settings import Settings
@@ -197,15 +197,36 @@ class Ledger:
                 return
 
     @translated
+    def failure_of(self, job: str, path: str) -> Failure | None:
+        """The failure of one image of a job."""
+        entry = self._redis.hget(f"{PREFIX}job:{job}:failures", fsencode(path))
+        with suppress(TypeError, ValueError):
+            return Failure(path=path, **json.loads(entry))
+        return None
+
+    @translated
+    def batch_with(self, job: str, path: str) -> int | None:
+        """The batch of this job, queued or in work, that holds an image; reads the lists of all open batches."""
+        for number in self._open_batches(job):
+            blob = self._redis.hget(f"{PREFIX}job:{job}:batch:{number}", "images")
+            with suppress(BlobRefused):
+                if blob and any(image.path == path for image in unpack(blob)):
+                    return int(number)
+        return None
+
+    @translated
     def cancel(self, job: str) -> bool:
         """Cancel what no worker is busy with; batches in work end by themselves. False if nothing is left to cancel."""
         if not self._script("CANCEL", job):
             return False
-        leases = self._redis.zscan_iter(f"{PREFIX}leases", match=f"{job}:*", count=500)
-        numbers = [member.decode().partition(":")[2] for member, _ in leases]
+        numbers = list(self._open_batches(job))
         for start in range(0, len(numbers), 500):
             self._script("SWEEP", job, *numbers[start : start + 500])
         return True
+
+    def _open_batches(self, job: str) -> Iterator[str]:
+        leases = self._redis.zscan_iter(f"{PREFIX}leases", match=f"{job}:*", count=500)
+        return (member.decode().partition(":")[2] for member, _ in leases)
 
     @translated
     def open_batches(self, job: str) -> int:

@@ -14,7 +14,7 @@ from workers.store import Known, Match, Row, Vector
 #: Paths of one look-up; Milvus returns 16,384 rows at most.
 LOOK_UP_MAX = 1000
 
-_KNOWN_FIELDS = ["path", "size", "mtime_ns"]
+_KNOWN_FIELDS = ["path", "size", "mtime_ns", "indexed_at"]
 #: A batch that was redelivered must see what its first delivery wrote, and an image must be found once its job is done.
 _STRONG = {"consistency_level": "Strong"}
 #: Milvus keeps the order of ids only for what its iterators ask for; these are their parameters.
@@ -123,7 +123,7 @@ def _parts(paths: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _known(row: Mapping[str, Any]) -> Known:
-    return Known(milvus_rows.original_path(row["path"]), row["size"], row["mtime_ns"])
+    return Known(milvus_rows.original_path(row["path"]), row["size"], row["mtime_ns"], row["indexed_at"])
 
 
 def _match(hit: Mapping[str, Any]) -> Match:

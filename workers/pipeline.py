@@ -210,7 +210,7 @@ def search(
     `read` makes a unit vector of a text; raises TextError. `thumbnail` makes a JPEG of a given longer side from the
     bytes of a picture; raises ImageError.
     """
-    found = [_query_vector(query, encoder, collection, read) for query in request.queries]
+    found = [query_vector(query, encoder, collection, read) for query in request.queries]
     askable = [item for item in found if not isinstance(item, str)]
     matches = iter(collection.search(np.stack(askable), request.limit) if askable else [])
 
@@ -247,9 +247,7 @@ def _itself_first(query: Query, matches: list[Match]) -> list[Match]:
     return [own or Match(query.like, matches[0].score), *others][: len(matches)]
 
 
-def _query_vector(
-    query: Query, encoder: Encoder, collection: Collection, read: Callable[[str], Vector]
-) -> Vector | str:
+def query_vector(query: Query, encoder: Encoder, collection: Collection, read: Callable[[str], Vector]) -> Vector | str:
     """The vector to search with, or the sentence that says why there is none."""
     if query.like is not None:
         stored = collection.vector(query.like)

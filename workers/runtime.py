@@ -16,8 +16,9 @@ from typing import cast
 from models import preprocess
 from models.errors import ModelError
 from models.spec import ModelSpec, find
-from workers import batch, pipeline
+from workers import audit, batch, pipeline
 from workers.app import app, send_batch
+from workers.checks import CheckAnswer, CheckRequest, WhyAnswer, WhyRequest
 from workers.contract import (
     Answer,
     BatchMessage,
@@ -25,6 +26,7 @@ from workers.contract import (
     Image,
     PruneAnswer,
     PruneRequest,
+    Query,
     SearchAnswer,
     SearchRequest,
     SwitchAnswer,
@@ -34,12 +36,12 @@ from workers.failure_memory import FailureMemory
 from workers.held import HeldModels, NotServed
 from workers.image_root import ImageRoot, RootUnavailable
 from workers.leases import Begun, Leases, Notes
-from workers.ledger import Ledger, connect
+from workers.ledger import Ledger, LedgerUnavailable, connect
 from workers.milvus import MilvusStore
 from workers.pipeline import BatchResult
 from workers.prune import prune
 from workers.settings import Settings
-from workers.store import Collection, StoreError
+from workers.store import Collection, StoreError, Vector
 from workers.versions import compare
 
 logger = logging.getLogger(__name__)
@@ -107,6 +109,31 @@ class Runtime:
         except (StoreError, ModelError, NotServed) as error:
             return SwitchAnswer(error=str(error))
 
+    def check(self, request: CheckRequest) -> CheckAnswer:
+        """Say of a page of files whether they are indexed as they are now."""
+        try:
+            collection, other = self._own(request.library, request.model)
+            memory = self._memory(request.library, request.model)
+            answer = audit.check(request, collection=collection, recall=memory.recall)
+            return answer.model_copy(update={"other_in_service": other})
+        except (StoreError, LedgerUnavailable, NotServed) as error:
+            return CheckAnswer(error=str(error))
+
+    def why(self, request: WhyRequest) -> WhyAnswer:
+        """Say all that is known of one image."""
+        try:
+            collection, other = self._own(request.library, request.model)
+            answer = audit.why(
+                request,
+                collection=collection,
+                recall=self._memory(request.library, request.model).recall,
+                to_vector=partial(self._query_vector, request.model),
+                metric=self._settings.metric,
+            )
+            return answer.model_copy(update={"other_in_service": other})
+        except (StoreError, LedgerUnavailable, ModelError, NotServed) as error:
+            return WhyAnswer(error=str(error))
+
     def close(self) -> None:
         """Give back the connections."""
         self._store.close()
@@ -122,6 +149,13 @@ class Runtime:
                 f" one's name, or let a name answer by `imagefleet models switch {model} --to NAME`."
             )
         return collection
+
+    def _own(self, library: str, model: str) -> tuple[Collection | None, str | None]:
+        """The collection of this process's version of the model, and the fingerprint in service if that is another."""
+        spec = self._held.spec(model)
+        served = self._store.in_service(library, model)
+        other = served if served not in (spec.fingerprint, None) else None
+        return self._store.collection(library, spec, create=False), other
 
     def _existing(self, library: str, spec: ModelSpec) -> Collection:
         collection = self._store.collection(library, spec, create=False)
@@ -149,6 +183,9 @@ class Runtime:
             micro_batch=self._settings.micro_batch,
             beat=beat,
         )
+
+    def _query_vector(self, model: str, query: Query, collection: Collection) -> Vector | str:
+        return pipeline.query_vector(query, self._held.encoder(model), collection, partial(self._held.read, model))
 
     def _memory(self, library: str, model: str) -> FailureMemory:
         return FailureMemory.from_settings(self._settings, self._redis, library, self._held.spec(model).fingerprint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from os import fsencode
 from typing import Protocol
@@ -55,6 +55,8 @@ class Known:
     path: str
     size: int
     mtime_ns: int
+    #: Seconds since the epoch.
+    indexed_at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

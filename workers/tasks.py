@@ -10,12 +10,14 @@ from pydantic import ValidationError
 
 import workers.lifecycle  # noqa: F401 -- connects the signals of the worker
 from workers.app import app
+from workers.checks import CHECK, WHY, CheckRequest, WhyRequest
 from workers.contract import (
     INDEX_BATCH,
     PRUNE,
     SEARCH,
     SWITCH,
     BatchMessage,
+    Message,
     PruneRequest,
     SearchRequest,
     SwitchRequest,
@@ -40,37 +42,43 @@ def index_batch(self: Task, **fields: Any) -> str:
 @app.task(name=SEARCH, typing=False)
 def search(**fields: Any) -> dict[str, Any]:
     """Answer up to 64 queries; see `SearchRequest` and `SearchAnswer`."""
-    from workers import runtime
-
-    try:
-        request = SearchRequest.model_validate(fields.get("request"))
-    except ValidationError as error:
-        return {"error": _refuse(SEARCH, error)}
-    return runtime.current().search(request).model_dump()
+    return _answered(SEARCH, SearchRequest, "search", fields)
 
 
 @app.task(name=PRUNE, typing=False)
 def prune(**fields: Any) -> dict[str, Any]:
     """Look through one page of rows; see `PruneRequest` and `PruneAnswer`."""
-    from workers import runtime
-
-    try:
-        request = PruneRequest.model_validate(fields.get("request"))
-    except ValidationError as error:
-        return {"error": _refuse(PRUNE, error)}
-    return runtime.current().prune(request).model_dump()
+    return _answered(PRUNE, PruneRequest, "prune", fields)
 
 
 @app.task(name=SWITCH, typing=False)
 def switch(**fields: Any) -> dict[str, Any]:
     """Compare two models, or let one answer for the other; see `SwitchRequest` and `SwitchAnswer`."""
+    return _answered(SWITCH, SwitchRequest, "switch", fields)
+
+
+@app.task(name=CHECK, typing=False)
+def check(**fields: Any) -> dict[str, Any]:
+    """Say of a page of files whether they are indexed; see `CheckRequest` and `CheckAnswer`."""
+    return _answered(CHECK, CheckRequest, "check", fields)
+
+
+@app.task(name=WHY, typing=False)
+def why(**fields: Any) -> dict[str, Any]:
+    """Say what is known of one image; see `WhyRequest` and `WhyAnswer`."""
+    return _answered(WHY, WhyRequest, "why", fields)
+
+
+def _answered(task: str, kind: type[Message], method: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Have the runtime's `method` answer the request; a message that is none is refused."""
     from workers import runtime
 
     try:
-        request = SwitchRequest.model_validate(fields.get("request"))
+        request = kind.model_validate(fields.get("request"))
     except ValidationError as error:
-        return {"error": _refuse(SWITCH, error)}
-    return runtime.current().switch(request).model_dump()
+        return {"error": _refuse(task, error)}
+    answer: Message = getattr(runtime.current(), method)(request)
+    return answer.model_dump()
 
 
 def _refuse(task: str, error: ValidationError) -> str:
