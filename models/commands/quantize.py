@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", metavar="M")
-@click.option("--pictures", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+@click.option("--pictures", required=True, type=click.Path(path_type=Path), metavar="DIR",
               help="Calibrate on pictures from this folder; they should be like those that you index.")  # fmt: skip
 @click.option("--count", default=100, show_default=True, type=click.IntRange(16, 1000), help="How many of them.")
 @click.option("--name", "new_name", metavar="NEW", help="What to call the new model; M-int8 unless said otherwise.")
@@ -39,6 +39,8 @@ def quantize(
     folder = model_dir or context.find_object(Path)
     if folder is None:
         raise click.UsageError("Say where models are kept: --model-dir DIR, or set IMAGEFLEET_MODEL_DIR.")
+    if not pictures.is_dir():
+        raise click.UsageError(f"There is no folder {pictures}; name one with pictures like those that you index.")
     new_name = new_name or f"{name}-int8"
     spec, found = _quantize(name, pictures, count, new_name, folder.expanduser().resolve(), seven_bits)
     click.echo(_report(name, spec, found))

@@ -306,6 +306,7 @@ def test_the_command_refuses_before_it_looks_at_pictures(tmp_path: Path) -> None
     assert "There is a model floats already" in refusal(made, "floats", "--pictures", str(empty), "--name", "floats")
     assert "nothing to quantise" in refusal(made, "colour", "--pictures", str(empty))
     assert "are 0 pictures; 16 are needed" in refusal(made, "floats", "--pictures", str(empty))
+    assert "There is no folder" in run(made, "floats", "--pictures", str(tmp_path / "absent")).output
     made.file.unlink()
     with pytest.raises(WeightsMissing, match=r"needs floats\.onnx"):
         raise _error(run(made, "floats", "--pictures", str(empty)))
