@@ -25,5 +25,9 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """Strings, numbers, truth values and lists of JSON are TOML too, but for one character."""
+    """Strings, numbers and truth values of JSON are TOML too, but for one character."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(inner) for inner in value) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

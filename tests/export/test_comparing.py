@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import export_pictures, weights
+from models import check, export_pictures, weights
 from models.encoder import Encoder
 from models.errors import InvalidSpec
 from models.export import BOUND, COMPARED, ExportRefused, export
@@ -136,6 +136,12 @@ def test_a_name_that_cannot_be_is_refused(name: str, models: Path, pictures: lis
     with pytest.raises(ExportRefused, match="name"):
         export(Largest(draft(name=name)), models, pictures)
     assert not models.exists()
+
+
+def test_an_export_carries_the_vectors_of_the_self_test(models: Path, pictures: list[bytes]) -> None:
+    spec, _ = export(Largest(), models, pictures)
+    assert spec.check is not None
+    assert check.held(Encoder(spec, models / spec.file))
 
 
 def test_titles_may_hold_any_character(models: Path, pictures: list[bytes]) -> None:
