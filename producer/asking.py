@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,6 +20,7 @@ from producer.errors import (
 )
 from producer.places import missing
 from producer.shown import counted, shown
+from workers.checks import CHECK, WHY, CheckAnswer, CheckRequest, WhyAnswer, WhyRequest
 from workers.contract import (
     PICTURE_MAX,
     PRUNE,
@@ -49,6 +50,15 @@ EXAMPLES = 10
 GRACE = 5.0
 
 Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class Request(Protocol):
+    """Any message that names the model whose workers are to answer."""
+
+    @property
+    def model(self) -> str: ...
+
+    def model_dump(self, *, exclude_none: bool = False) -> dict[str, Any]: ...
 
 
 def picture_query(place: str | os.PathLike[str]) -> Query:
@@ -113,27 +123,34 @@ class Asker:
         """Give Redis back the memory of an answer that was read."""
         self._broker.forget(task)
 
-    def prune_page(self, request: PruneRequest, timeout: float) -> PruneAnswer:
-        """Ask for one page; raises NoAnswer, and RequestFailed with the worker's sentence."""
-        said = f"{'delete' if request.delete else 'count'} rows without a file, library {request.library}"
-        task = self._broker.send_request(
-            PRUNE, search_queue(request.model), request.model_dump(exclude_none=True), said
-        )
-        answer = _checked(PruneAnswer, self._wait(task, request.model, timeout))
-        self._broker.forget(task)
-        if answer.error:
-            raise RequestFailed(answer.error)
+    def ask(self, task: str, request: Request, kind: type[Answer], said: str, timeout: float) -> Answer:
+        """Send a request that has one answer; raises NoAnswer, and RequestFailed with the worker's sentence."""
+        document = request.model_dump(exclude_none=True)
+        sent = self._broker.send_request(task, search_queue(request.model), document, said)
+        answer = _checked(kind, self._wait(sent, request.model, timeout))
+        self._broker.forget(sent)
+        if error := getattr(answer, "error", None):
+            raise RequestFailed(error)
         return answer
 
+    def prune_page(self, request: PruneRequest, timeout: float) -> PruneAnswer:
+        """Ask for one page; raises NoAnswer and RequestFailed."""
+        said = f"{'delete' if request.delete else 'count'} rows without a file, library {request.library}"
+        return self.ask(PRUNE, request, PruneAnswer, said, timeout)
+
     def switch(self, request: SwitchRequest, timeout: float) -> SwitchAnswer:
-        """Ask for a comparison or a switch; raises NoAnswer, and RequestFailed with the worker's sentence."""
+        """Ask for a comparison or a switch; raises NoAnswer and RequestFailed."""
         said = f"{'switch' if request.move else 'compare'} {request.name} to {request.model}, library {request.library}"
-        task = self._broker.send_request(SWITCH, search_queue(request.model), request.model_dump(), said)
-        answer = _checked(SwitchAnswer, self._wait(task, request.model, timeout))
-        self._broker.forget(task)
-        if answer.error:
-            raise RequestFailed(answer.error)
-        return answer
+        return self.ask(SWITCH, request, SwitchAnswer, said, timeout)
+
+    def check(self, request: CheckRequest, timeout: float) -> CheckAnswer:
+        """Ask how a page of files stands; raises NoAnswer and RequestFailed."""
+        said = f"check {counted(len(request.paths), 'image')}, library {request.library}"
+        return self.ask(CHECK, request, CheckAnswer, said, timeout)
+
+    def why(self, request: WhyRequest, timeout: float) -> WhyAnswer:
+        """Ask about one image; raises NoAnswer and RequestFailed."""
+        return self.ask(WHY, request, WhyAnswer, f"why an image is found or not, library {request.library}", timeout)
 
     def prune_pages(self, request: PruneRequest, timeout: float) -> Iterator[PruneAnswer]:
         """Page after page to the end of the folder."""

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from producer.errors import FolderUnreadable
 from producer.places import canonical, relative_to_root
 from producer.shown import shown
-from producer.walk import SUFFIXES, Skipped, Walk, image_at
+from producer.walk import Skipped, Walk, image_at, suffixes_of
 from workers.contract import PATH_MAX, Image
 
 #: Images in the first batches.
@@ -57,8 +57,7 @@ def of_folders(places: Sequence[str | os.PathLike[str]], root: Path, formats: Se
         _must_be_readable(start)
     where = ", ".join(_for_show(tuple(shown(os.fspath(place)) for place in places)))
     skipped = Skipped()
-    suffixes = frozenset(suffix for name in formats for suffix in SUFFIXES.get(name, (f".{name.lower()}",)))
-    return Source(Walk(starts, str(root), suffixes, skipped).images(), _for_show(folders), where, skipped)
+    return Source(Walk(starts, str(root), suffixes_of(formats), skipped).images(), _for_show(folders), where, skipped)
 
 
 def of_list(stream: BinaryIO, root: Path, *, null: bool = False) -> Source:

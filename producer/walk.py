@@ -109,23 +109,11 @@ class Walk:
         for entry in entries:
             if _is_folder(entry):
                 continue
-            reason = self._reason_to_skip(entry)
+            reason = reason_to_skip(entry, self._suffixes)
             if reason is None:
                 yield self._image(entry)
             else:
                 self._skipped.count(reason)
-
-    def _reason_to_skip(self, entry: os.DirEntry[str]) -> str | None:
-        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-        if entry.is_symlink() and _leads_to_folder(entry):
-            return "linked folder"
-        if suffix not in self._suffixes:
-            return _name_of_suffix(suffix)
-        if not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
-            return "not a file"
-        if len(os.fsencode(entry.path)) > PATH_MAX:
-            return "path too long"
-        return None
 
     def _image(self, entry: os.DirEntry[str]) -> Image:
         try:
@@ -133,6 +121,37 @@ class Walk:
         except OSError:
             return Image(entry.path[self._prefix :], 0, 0)
         return Image(entry.path[self._prefix :], found.st_size, found.st_mtime_ns)
+
+
+def suffixes_of(formats: Iterable[str]) -> frozenset[str]:
+    """The suffixes of these formats; of one that is not listed, its name."""
+    return frozenset(suffix for name in formats for suffix in SUFFIXES.get(name, (f".{name.lower()}",)))
+
+
+def reason_to_skip(entry: os.DirEntry[str], suffixes: frozenset[str]) -> str | None:
+    """Why a walk passes over this file, if it does."""
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+    if entry.is_symlink() and _leads_to_folder(entry):
+        return "linked folder"
+    if suffix not in suffixes:
+        return _name_of_suffix(suffix)
+    if not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
+        return "not a file"
+    if len(os.fsencode(entry.path)) > PATH_MAX:
+        return "path too long"
+    return None
+
+
+def reason_not_walked(file: str, root: str, suffixes: frozenset[str]) -> str | None:
+    """Why a walk of the whole root does not come to the file at this path, or passes over it."""
+    folder, name = os.path.split(file)
+    parts = os.path.relpath(file, root).split("/")
+    if any(part.startswith(".") for part in parts):
+        return "hidden" if name.startswith(".") else "in a hidden folder"
+    with suppress(OSError), os.scandir(folder) as entries:
+        entry = next((entry for entry in entries if entry.name == name), None)
+        return entry and reason_to_skip(entry, suffixes)
+    return None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
