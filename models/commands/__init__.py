@@ -7,6 +7,7 @@ from typing import Final
 
 #: Command -> module:attribute.
 COMMANDS: Final[Mapping[str, str]] = {
+    "add": "models.commands.add:add",
     "check": "models.commands.check:check",
     "export": "models.commands.export:export",
     "pull": "models.commands.pull:pull",
