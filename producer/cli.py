@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "retry": ("producer.index_commands", "retry"),
     "cancel": ("producer.job_commands", "cancel"),
     "prune": ("producer.prune_command", "prune"),
+    "audit": ("producer.audit_commands", "audit"),
+    "why": ("producer.audit_commands", "why"),
     "search": ("producer.search_commands", "search"),
     "result": ("producer.search_commands", "result"),
     "models": ("producer.model_commands", "models"),

@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from producer.auditing import Audits
 from producer.connection import Place
 from producer.errors import ClientError
-from producer.jobs import Job, Jobs, over
-from producer.searches import TIMEOUT, Asked, Searches
+from producer.jobs import Job, over
+from producer.searches import TIMEOUT, Asked
 from producer.switching import Switching
+from producer.whys import Whys
 from workers.contract import SearchAnswer
 from workers.job_state import JobState
 
@@ -39,7 +41,7 @@ __all__ = [
 ]
 
 
-class Client(Jobs, Searches, Switching):
+class Client(Audits, Whys, Switching):
     """Asks the workers. Cheap to make: nothing is connected before the first call.
 
     Every call that needs Redis raises BrokerUnavailable within seconds if it does not answer.

@@ -110,14 +110,16 @@ def _name_unread(source: Source) -> None:
         click.echo(f"Not read: {shown(folder)}", err=True)
 
 
-def followed(client: Client, feed: Callable[[Started], Iterable[Job]], wait: bool) -> int | None:
-    """Feed jobs with a progress bar, wait if that is wanted, and say how it ended."""
+def followed(
+    client: Client, feed: Callable[[Started], Iterable[Job]], wait: bool, *, aside: bool = False
+) -> int | None:
+    """Feed jobs with a progress bar, wait if that is wanted, and say how it ended; `aside`: on standard error."""
     begun: list[Job] = []
     try:
         _watch(client, feed, wait, begun)
     except KeyboardInterrupt:
         return _left(begun)
-    _say_how_it_went(client, begun, wait)
+    _say_how_it_went(client, begun, wait, aside)
     return None
 
 
@@ -158,20 +160,21 @@ def _left(jobs: Sequence[Job]) -> int:
     return INTERRUPTED
 
 
-def _say_how_it_went(client: Client, jobs: Sequence[Job], waited: bool) -> None:
+def _say_how_it_went(client: Client, jobs: Sequence[Job], waited: bool, aside: bool = False) -> None:
     from producer.report import summary_lines
     from producer.shown import amounts, counted
 
     states = [job.status() for job in jobs]
     for state in states:
         if waited:
-            click.echo("\n".join(summary_lines(state)))
+            click.echo("\n".join(summary_lines(state)), err=aside)
         else:
             queued = counted(state.queued, "image")
-            click.echo(f"{state.model}: {queued} queued; `imagefleet status {state.id} --watch` shows how far it is.")
+            how = f"`imagefleet status {state.id} --watch` shows how far it is."
+            click.echo(f"{state.model}: {queued} queued; {how}", err=aside)
     skipped = states[0].skipped
     if skipped:
-        click.echo(f"Skipped: {amounts(skipped)}.")
+        click.echo(f"Skipped: {amounts(skipped)}.", err=aside)
 
 
 def _opened(name: str) -> BinaryIO:

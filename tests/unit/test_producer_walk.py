@@ -12,7 +12,7 @@ import pytest
 from producer.errors import FolderMissing, FolderUnreadable, NothingFound, OutsideImageRoot
 from producer.feeding import nothing_found
 from producer.sources import Source, of_folders
-from producer.walk import REASONS_MAX, Skipped
+from producer.walk import REASONS_MAX, Skipped, reason_not_walked, suffixes_of
 from workers.settings import Settings
 
 FORMATS = Settings.model_fields["formats"].default
@@ -240,3 +240,28 @@ def test_an_empty_folder_and_one_without_pictures_are_told_apart(root: Path, wal
     assert paths(useless) == []
     assert isinstance(nothing_found(useless), NothingFound)
     assert str(nothing_found(useless)) == f"There are no pictures in {root}; passed over: 1 .txt."
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.jpg", None),
+        ("folder/a.JPG", None),
+        ("notes.txt", ".txt"),
+        ("README", "no suffix"),
+        (".hidden.jpg", "hidden"),
+        (".git/a.jpg", "in a hidden folder"),
+    ],
+)
+def test_the_reason_for_one_file_is_that_of_the_walk(root: Path, name: str, reason: str | None) -> None:
+    put(root, name)
+    assert reason_not_walked(str(root / name), str(root), suffixes_of(FORMATS)) == reason
+    assert reason_not_walked(str(root / "none.jpg"), str(root), suffixes_of(FORMATS)) is None
+
+
+def test_the_reason_for_links_to_folders_and_for_pipes_is_that_of_the_walk(root: Path) -> None:
+    (root / "folder").mkdir()
+    (root / "link.jpg").symlink_to(root / "folder")
+    os.mkfifo(root / "pipe.jpg")
+    assert reason_not_walked(str(root / "link.jpg"), str(root), suffixes_of(FORMATS)) == "linked folder"
+    assert reason_not_walked(str(root / "pipe.jpg"), str(root), suffixes_of(FORMATS)) == "not a file"
