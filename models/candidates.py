@@ -100,7 +100,7 @@ def candidate(flow: Flow, tensor: str, layout: Layout, pool: Pool | None = None,
         raise Unusable("has no shape that can be told beforehand")
     shape = tuple(axis for axis in axes[1:] if axis is not None)
     if not shape:
-        raise Unusable("is a single number for each picture" if axes else "is a single number")
+        raise Unusable("is a single number" + " for each picture" * bool(axes))
     own = _layout(flow, tensor, layout)
     if not _is_map(shape, own):
         if pool not in (None, "none"):
@@ -116,11 +116,17 @@ def candidate(flow: Flow, tensor: str, layout: Layout, pool: Pool | None = None,
 
 
 def _check_vector(shape: tuple[int, ...]) -> None:
+    if math.prod(shape) == 1:
+        raise Unusable("is a single number for each picture")
     if math.prod(shape) > MAX_DIMENSION:
         many = f", one vector for each of {shape[0]} places in the picture" if len(shape) == 2 else ""
         raise Unusable(f"has {math.prod(shape):,} numbers{many}, and {MAX_DIMENSION:,} are the most")
     if len(shape) == 2 and 1 not in shape:
         raise Unusable(f"has one vector for each of {shape[0]} places in the picture, not one for the picture")
+
+
+def _counted(classes: int) -> str:
+    return f"{classes} class{'es' * (classes != 1)}"
 
 
 def _is_map(shape: tuple[int, ...], layout: Layout) -> bool:
@@ -157,18 +163,15 @@ class _Finder:
         """Outputs that are vectors by their names, then what lies before the classifiers, then the rest."""
         named = [name for name in outputs if _SAYS_VECTOR.search(name)]
         heads = {name: head for name in outputs if name not in named and (head := self._classifier(name))}
-        for name in named:
-            yield from self._try(name, "output")
-        for name in outputs:
-            if name in heads:
-                yield from self._before(heads[name])
-            elif name not in named:
-                yield from self._try(name, "output")
-        for name in outputs:
-            if name not in heads:
-                yield from self._further(name)
+        usable = [item for name in (*named, *outputs) if name not in heads for item in self._try(name, "output")]
+        yield from (item for item in usable if item.tensor in named)
+        for head in heads.values():
+            yield from self._before(head)
+        yield from usable
+        for item in usable:
+            yield from self._further(item.tensor)
         for name, head in heads.items():
-            yield from self._try(name, f"scores of {head.classes} classes, seldom wanted")
+            yield from self._try(name, f"scores of {_counted(head.classes)}, seldom wanted")
 
     def _try(self, tensor: str, what: str, pool: Pool | None = None) -> Iterator[Candidate]:
         try:
@@ -207,7 +210,7 @@ class _Finder:
 
     def _last_axis(self, output: str) -> int:
         axes = [axis for axis in (self._flow.shape(output) or ())[1:] if axis and axis > 1]
-        return axes[-1] if axes else 0
+        return axes[-1] if axes else 1
 
     def _classifies(self, head: _Classifier, output: str) -> bool:
         """Whether the layer sorts into classes, rather than makes the vector."""
@@ -226,9 +229,9 @@ class _Finder:
         pooled = made_by is not None and made_by.op_type in _POOLS
         pool = self._pool(head.after)
         if self._is_map(tensor):
-            yield from self._try(tensor, f"last map before {head.classes} classes", pool)
+            yield from self._try(tensor, f"last map before {_counted(head.classes)}", pool)
             return
-        yield from self._try(tensor, f"{'global pool' if pooled else 'last layer'} before {head.classes} classes")
+        yield from self._try(tensor, f"{'global pool' if pooled else 'last layer'} before {_counted(head.classes)}")
         yield from self._further(tensor)
 
     def _further(self, tensor: str) -> Iterator[Candidate]:
