@@ -51,7 +51,8 @@ class Added:
 def looked(file: Path, wishes: Wishes) -> Look:
     """See models.inspection.look; in a process of its own."""
     size = _size(file)
-    names = confined.call("models.inspection:places_json", {"file": str(file)}, size=size)
+    first = {"file": str(file), "custom_operators": wishes.custom_operators}
+    names = confined.call("models.inspection:places_json", first, size=size)
     beside = sum(external.inside(file.parent, name).stat().st_size for name in names)
     argument = {"file": str(file), "wishes": asdict(wishes)}
     return LOOK.validate_python(confined.call("models.inspection:look_json", argument, size=size + beside))

@@ -25,6 +25,8 @@ MEMORY: Final = 3 * 2**30
 MEMORY_PER_BYTE: Final = 8
 #: Seconds.
 TIME: Final = 300.0
+#: How a process ends that has computed for too long; Windows knows no such signal.
+_OUT_OF_TIME: Final = getattr(signal, "SIGXCPU", 24)
 
 
 def call(function: str, argument: Any, *, size: int, seconds: float = TIME) -> Any:
@@ -38,13 +40,19 @@ def call(function: str, argument: Any, *, size: int, seconds: float = TIME) -> A
             command, input=json.dumps(argument).encode(), capture_output=True, env=_environment(), timeout=seconds
         )
     except subprocess.TimeoutExpired:
-        raise InvalidSpec(f"The model was not done within {seconds:.0f} seconds; use a smaller one.") from None
+        raise _too_slow(seconds) from None
+    if done.returncode == -_OUT_OF_TIME:
+        raise _too_slow(seconds)
     if done.returncode != 0:
         raise InvalidSpec(_ended(done.returncode, done.stderr.decode("utf-8", "replace")))
     answer = json.loads(done.stdout)
     if "refused" in answer:
         raise InvalidSpec(_printable(answer["refused"]))
     return answer["result"]
+
+
+def _too_slow(seconds: float) -> InvalidSpec:
+    return InvalidSpec(f"The model was not done within {seconds:.0f} seconds; use a smaller one.")
 
 
 def _environment() -> dict[str, str]:

@@ -79,8 +79,13 @@ LOOK: Final = TypeAdapter(Look)
 
 
 def places_json(argument: dict[str, Any]) -> list[str]:
-    """The files that hold weights of an ONNX file, relative to its folder; for models.confined."""
-    return external.places(graph.parsed(read_graph(Path(argument["file"]))))
+    """The files that hold weights of an ONNX file, relative to its folder; for models.confined.
+
+    Raises InvalidSpec for a file that breaks a rule, before anything costly is done with it.
+    """
+    model = graph.parsed(read_graph(Path(argument["file"])))
+    graph_rules.check(model, custom_operators=argument["custom_operators"])
+    return external.places(model)
 
 
 def look_json(argument: dict[str, Any]) -> Any:
