@@ -94,10 +94,10 @@ def candidates(flow: Flow, outputs: list[str], layout: Layout) -> list[Candidate
 def candidate(flow: Flow, tensor: str, layout: Layout, pool: Pool | None = None, what: str = "as asked") -> Candidate:
     """`tensor` as the vector; a map is pooled by its mean unless `pool` says otherwise. Raises Unusable."""
     axes = flow.shape(tensor)
-    if not flow.is_float(tensor):
-        raise Unusable("does not hold fractions")
     if axes is None or None in axes[1:]:
         raise Unusable("has no shape that can be told beforehand")
+    if not flow.is_float(tensor):
+        raise Unusable("does not hold fractions")
     shape = tuple(axis for axis in axes[1:] if axis is not None)
     if not shape:
         raise Unusable("is a single number" + " for each picture" * bool(axes))

@@ -10,24 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnx
-from onnx import TensorProto, inliner
+from onnx import TensorProto
 from pydantic import TypeAdapter
 
 from models import candidates, external, graph, graph_rules
 from models.candidates import Candidate, Layout, Pool, Unusable
-from models.errors import InvalidSpec, ModelError
-from models.flow import Flow, Known
+from models.errors import InvalidSpec
+from models.flow import Flow
+from models.shapes import Measuring, PictureInput, with_shapes
 
 #: Pixels of a side where the graph takes any and nobody says which.
 USUAL_SIDE: Final = 224
 #: Pixels of a side, at most. See InputSpec.
 MAX_SIDE: Final = 4096
-#: Bytes of a constant that stays while shapes are worked out; shapes and axes are smaller.
-_SMALL: Final = 1024
-#: Tensors whose shape is found out by running the graph, at most.
-_MEASURED: Final = 12
 _DTYPES: Final[Mapping[int, str]] = {
     TensorProto.UINT8: "uint8", TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32",
 }  # fmt: skip
@@ -45,23 +41,6 @@ class Wishes:
     feature: str | None = None
     pool: Pool | None = None
     custom_operators: bool = False
-
-
-@dataclass(frozen=True)
-class PictureInput:
-    """The tensor that takes pictures."""
-
-    tensor: str
-    layout: Layout
-    dtype: str
-    #: Pixels.
-    height: int
-    #: Pixels.
-    width: int
-    #: Whether the graph itself says so.
-    fixed_size: bool
-    #: Pictures in a batch, if the graph takes no other number.
-    batch: int | None
 
 
 @dataclass(frozen=True)
@@ -102,12 +81,12 @@ def look(file: Path, wishes: Wishes) -> Look:
     picture = _picture_input(model.graph, wishes)
     original = {name for node in model.graph.node for name in node.output}
     outputs = [item.name for item in model.graph.output]
-    measured = _Measuring(data, picture, external.read(file.parent, places))
-    flow = Flow(_with_shapes(model, picture), picture.tensor, measured)
+    measured = Measuring(data, picture, external.read(file.parent, places))
+    flow = Flow(with_shapes(model, picture), picture.tensor, measured)
     usable = [name for name in outputs if name in flow.tensors]
     found = [item for item in _candidates(flow, usable, picture, wishes) if item.tensor in original]
     if not found:
-        raise InvalidSpec(_why_none(flow, outputs, picture))
+        raise measured.failure or InvalidSpec(_why_none(flow, outputs, picture))
     return Look(picture, found, places)
 
 
@@ -205,73 +184,6 @@ def _sized(item: onnx.ValueInfoProto, layout: Layout, wishes: Wishes) -> Picture
     height, width = (have or want or USUAL_SIDE for have, want in zip(fixed, wanted, strict=True))
     kind = _DTYPES[item.type.tensor_type.elem_type]
     return PictureInput(item.name, layout, kind, height, width, None not in fixed, batch)
-
-
-# --- shapes
-
-
-def _with_shapes(model: onnx.ModelProto, picture: PictureInput) -> onnx.GraphProto:
-    """The graph with what can be told of its shapes for this input. Empties the weights of `model`.
-
-    What the file itself says of shapes inside is not believed.
-    """
-    for tensor in external.tensors(model.graph):
-        if not external.is_external(tensor) and tensor.ByteSize() > _SMALL:
-            _empty(tensor)
-    _pin(model.graph, picture)
-    if model.functions:
-        model = inliner.inline_local_functions(model)
-    try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception:  # what one version or another raises where shapes contradict each other: they are measured then
-        return model.graph
-
-
-def _empty(tensor: TensorProto) -> None:
-    kept = (tensor.name, tensor.data_type, list(tensor.dims))
-    tensor.Clear()
-    tensor.name, tensor.data_type = kept[:2]
-    tensor.dims.extend(kept[2])
-    tensor.data_location = TensorProto.EXTERNAL
-
-
-def _pin(proto: onnx.GraphProto, picture: PictureInput) -> None:
-    """Say the size of the picture, and forget what is said of all shapes behind it."""
-    sides = [3, picture.height, picture.width] if picture.layout == "NCHW" else [picture.height, picture.width, 3]
-    for item in proto.input:
-        if item.name == picture.tensor:
-            kind = item.type.tensor_type.elem_type
-            item.CopyFrom(onnx.helper.make_tensor_value_info(item.name, kind, [picture.batch or "N", *sides]))
-    del proto.value_info[:]
-    for item in proto.output:
-        item.type.tensor_type.ClearField("shape")
-
-
-class _Measuring:
-    """Finds out the shape of a tensor by running the graph up to it on a black picture."""
-
-    def __init__(self, data: bytes, picture: PictureInput, files: Mapping[str, bytes]) -> None:
-        self._data, self._picture, self._files = data, picture, files
-        self._left = _MEASURED
-
-    def __call__(self, tensor: str) -> Known | None:
-        if self._left == 0:
-            return None
-        self._left -= 1
-        try:
-            array = self._run(tensor)
-        except ModelError:
-            return None
-        return Known((None, *array.shape[1:]), onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
-
-    def _run(self, tensor: str) -> Any:
-        from models.encoder import CPU, open_session, run
-
-        picture = self._picture
-        sides = (3, picture.height, picture.width) if picture.layout == "NCHW" else (picture.height, picture.width, 3)
-        session = open_session(graph.cut_at(self._data, tensor, self._files), [CPU], threads=1)
-        black = np.zeros((picture.batch or 1, *sides), picture.dtype)
-        return run(session, tensor, {picture.tensor: black}, "that is being looked into")
 
 
 # --- the vector

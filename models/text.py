@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from models import weights
+from models import external, graph, weights
 from models.encoder import CPU, Vector, open_session, run
 from models.errors import InvalidSpec, TextError
 from models.spec import ModelSpec, TextSpec
@@ -29,6 +29,9 @@ class TextEncoder:
         self._name, self._dimension = spec.name, spec.feature.dimension
         self._tokenizer = _tokenizer(spec.name, self._spec, folder)
         model = weights.checked(folder / self._spec.file, self._spec.sha256, spec.name)
+        if external.places(graph.parsed(model)):
+            # ONNX Runtime would look for them where this process happens to be.
+            raise InvalidSpec(f"{self._spec.file} has weights in other files; merge them into it.")
         self._session = open_session(model, [CPU], threads)
         self._inputs = {given.name: given for given in self._session.get_inputs()}
         wanted = {self._spec.ids, self._spec.mask} - {None}
