@@ -20,6 +20,8 @@ from models.spec import EXTERNAL_NAME
 
 #: Loops and branches inside each other.
 MAX_DEPTH: Final = 8
+#: Files that hold weights of one model. See ModelSpec.
+MAX_FILES: Final = 4096
 #: Bytes of a graph with all its weights; protobuf writes no more.
 MAX_BYTES: Final = 2**31 - 1
 
@@ -61,7 +63,10 @@ def places(model: onnx.ModelProto) -> list[str]:
     """The files that hold weights of `model`, each once; raises InvalidSpec for one out of its folder."""
     functions = (tensor for function in model.functions for node in function.node for tensor in tensors_of(node))
     outside = filter(is_external, (*tensors(model.graph), *functions))
-    return list(dict.fromkeys(place(tensor) for tensor in outside))
+    found = list(dict.fromkeys(place(tensor) for tensor in outside))
+    if len(found) > MAX_FILES:
+        raise InvalidSpec(f"The model has weights in {len(found):,} files, {MAX_FILES:,} are the most; merge them.")
+    return found
 
 
 def read(folder: Path, names: Iterable[str]) -> Mapping[str, bytes]:

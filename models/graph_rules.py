@@ -19,6 +19,8 @@ from models.errors import InvalidSpec
 MAX_NODES: Final = 100_000
 #: Constant tensors of the same.
 MAX_TENSORS: Final = 100_000
+#: Letters of a tensor's name.
+MAX_NAME: Final = 500
 #: Operators that are part of ONNX, or of every ONNX Runtime.
 DOMAINS: Final = frozenset(("", "ai.onnx", "ai.onnx.ml", "com.microsoft"))
 #: Operators of ONNX Runtime that open files or run other programs.
@@ -127,7 +129,7 @@ def _holds_what_it_declares(tensor: TensorProto) -> bool:
 
 def _check_order(graph: onnx.GraphProto) -> None:
     """A node reads only what is there already, and writes what is not."""
-    there = {item.name for item in (*graph.input, *graph.initializer)}
+    there = {_named(item.name) for item in (*graph.input, *graph.initializer)}
     there.update(item.values.name for item in graph.sparse_initializer)
     for node in graph.node:
         for name in node.input:
@@ -139,7 +141,14 @@ def _check_order(graph: onnx.GraphProto) -> None:
         for name in filter(None, node.output):
             if name in there:
                 raise InvalidSpec(f"The tensor {name[:100]!r} is written twice; get another file.")
-            there.add(name)
+            there.add(_named(name))
     missing = [item.name for item in graph.output if item.name not in there]
     if missing:
         raise InvalidSpec(f"Nothing writes the output {missing[0][:100]!r}; get another file.")
+
+
+def _named(name: str) -> str:
+    """The same name, which ends up in tables and specifications."""
+    if len(name) > MAX_NAME:
+        raise InvalidSpec(f"The model has a tensor whose name has {len(name):,} letters; {MAX_NAME} are the most.")
+    return name

@@ -24,6 +24,8 @@ from models.shapes import Measuring, PictureInput, with_shapes
 USUAL_SIDE: Final = 224
 #: Pixels of a side, at most. See InputSpec.
 MAX_SIDE: Final = 4096
+#: Outputs that are looked at, at most.
+_OUTPUTS: Final = 32
 _DTYPES: Final[Mapping[int, str]] = {
     TensorProto.UINT8: "uint8", TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32",
 }  # fmt: skip
@@ -83,7 +85,7 @@ def look(file: Path, wishes: Wishes) -> Look:
     outputs = [item.name for item in model.graph.output]
     measured = Measuring(data, picture, external.read(file.parent, places))
     flow = Flow(with_shapes(model, picture), picture.tensor, measured)
-    usable = [name for name in outputs if name in flow.tensors]
+    usable = [name for name in outputs if name in flow.tensors][:_OUTPUTS]
     found = [item for item in _candidates(flow, usable, picture, wishes) if item.tensor in original]
     if not found:
         raise measured.failure or InvalidSpec(_why_none(flow, outputs, picture))
