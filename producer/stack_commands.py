@@ -32,7 +32,6 @@ def up(workers: int | None, models: tuple[str, ...], root: Path | None, flower_p
             if detach:
                 click.echo(f"Ready. Images lie below {stack.settings.image_root}. `imagefleet down` stops everything.")
                 return
-            click.echo(f"Ready. Images lie below {stack.settings.image_root}. Ctrl-C stops everything.")
             _wait(stack)
         except StackError as error:
             end_with(error)
@@ -53,7 +52,8 @@ def down() -> None:
 
 
 def _wait(stack: Any) -> None:
-    try:
+    try:  # from the first word on, since who reads it may press Ctrl-C at once
+        click.echo(f"Ready. Images lie below {stack.settings.image_root}. Ctrl-C stops everything.")
         stack.wait()
         click.echo("Stopped by `imagefleet down`.")
     except KeyboardInterrupt:
