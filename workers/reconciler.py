@@ -35,6 +35,8 @@ class Reconciler(threading.Thread):
                 self.look()
             except (LedgerUnavailable, OperationalError) as error:
                 logger.warning("Cannot look for lost batches now: %s", error)
+            except Exception:  # the thread must outlive whatever a broken connection or a broken entry brings
+                logger.exception("Cannot look for lost batches now")
 
     def look(self) -> int:
         """One look; returns how many batches were sent again."""

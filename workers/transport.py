@@ -1,27 +1,74 @@
-"""Celery's Redis transport, made to outlive whatever lies on a queue.
+"""Celery's Redis transport, made to outlive whatever lies on a queue, and whatever moment a connection breaks at.
 
-kombu hands a message on as it comes out of Redis; one that is no envelope raises far up in the event loop and ends the
-whole worker, and the next one that takes it. Here such a message is refused: said once in the log, and gone. If it was
-one of ours, its batch's lease brings it back.
+Celery trusts the fields of a message, and kombu hands it on as it comes out of Redis. One that is no envelope raises
+far up in the event loop and ends the whole worker, and then the next one that takes it; one with a wrong header may
+take a place in the pool for good. Here a message on a queue of ours is checked before anybody believes it. What no
+producer sends is refused: said once in the log, and gone. If it stood for a batch, the batch's lease brings that back.
 """
 
 from __future__ import annotations
 
 import logging
 from queue import Empty
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES, redis
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from redis.exceptions import RedisError
+
+from workers.contract import index_queue, search_queue
 
 logger = logging.getLogger(__name__)
 
 #: What is the connection's fault: Celery closes it and connects anew.
 _CONNECTION = (RedisError, OSError)
+_OURS = (index_queue(""), search_queue(""))
+_Id = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class Refused(Exception):
-    """A message is not of a kind that any producer sends."""
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Headers(_Strict):
+    """What Celery reads before the task itself; no message of ours waits, expires or has limits of its own."""
+
+    id: _Id
+    task: Annotated[str, StringConstraints(pattern=r"^imagefleet\.[a-z_]{1,40}$")]
+    eta: None = None
+    expires: None = None
+    timelimit: list[None] | None = Field(default=None, min_length=2, max_length=2)
+    retries: Literal[0] = 0
+    group: None = None
+    #: Unpacked it may fill the memory.
+    compression: None = None
+    root_id: _Id | None = None
+    parent_id: _Id | None = None
+    origin: str | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+
+
+class _DeliveryInfo(_Strict):
+    exchange: str
+    routing_key: str
+
+
+class _Properties(_Strict):
+    delivery_tag: _Id
+    delivery_info: _DeliveryInfo
+    body_encoding: Literal["base64"]
+    correlation_id: _Id
+    reply_to: str | None = None
+
+
+class _Envelope(_Strict):
+    body: str
+    headers: _Headers
+    properties: _Properties
+    content_type: Literal["application/json"] = Field(alias="content-type")
+    content_encoding: Literal["utf-8"] = Field(alias="content-encoding")
 
 
 class Channel(redis.Channel):
@@ -33,7 +80,7 @@ class Channel(redis.Channel):
         except (Empty, *_CONNECTION):
             raise
         except Exception as error:  # of the parser: which ones it raises depends on the bytes
-            _say_refused("a queue", error)
+            _say_refused("a queue", type(error).__name__)
             return True
 
 
@@ -41,15 +88,23 @@ class Transport(redis.Transport):
     """A transport that passes over what is no message."""
 
     Channel = Channel
+    # While a worker connects, kombu says so of a connection that breaks again; Celery would end the worker for it.
+    connection_errors = (*redis.Transport.connection_errors, OperationalError)
 
     def _deliver(self, message: Any, queue: str) -> None:
         try:
-            _check(message)
+            if queue.startswith(_OURS):
+                _Envelope.model_validate(message)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            _say_refused(queue, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+            return
+        try:
             super()._deliver(message, queue)  # type: ignore[no-untyped-call]
         except _CONNECTION:
             raise
-        except Exception as error:  # Celery trusts the fields of a message; anything may come of wrong ones
-            _say_refused(queue, error)
+        except Exception as error:  # whatever else Celery stumbles over
+            _say_refused(queue, f"{type(error).__name__}: {error}")
             self._take_off(message)
 
     def _take_off(self, message: Any) -> None:
@@ -65,13 +120,5 @@ def use() -> None:
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
 
 
-def _check(message: Any) -> None:
-    """Raises Refused for what would do harm before Celery looks at it."""
-    if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
-        raise Refused("it is no envelope")
-    if (message.get("headers") or {}).get("compression"):
-        raise Refused("it is compressed, which nothing here does; unpacked it may fill the memory")
-
-
-def _say_refused(queue: str, error: Exception) -> None:
-    logger.error("A message on %s was refused: %s: %s", queue, type(error).__name__, str(error)[:200])
+def _say_refused(queue: str, why: str) -> None:
+    logger.error("A message on %s was refused: %s; use the producer of this version.", queue, why[:200])
