@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 #: What is the connection's fault: Celery closes it and connects anew.
 _CONNECTION = (RedisError, OSError)
 _OURS = (index_queue(""), search_queue(""))
+#: Seconds; longer than any batch may take.
+_DAY = 86_400
 _Id = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -32,13 +34,16 @@ class _Strict(BaseModel):
 
 
 class _Headers(_Strict):
-    """What Celery reads before the task itself; no message of ours waits, expires or has limits of its own."""
+    """What Celery reads before the task itself; no message of ours waits or expires."""
 
     id: _Id
     task: Annotated[str, StringConstraints(pattern=r"^imagefleet\.[a-z_]{1,40}$")]
     eta: None = None
     expires: None = None
-    timelimit: list[None] | None = Field(default=None, min_length=2, max_length=2)
+    #: Hard and soft, seconds; a worker that sends a batch again puts its own there.
+    timelimit: list[Annotated[float, Field(gt=0, le=_DAY)] | None] | None = Field(
+        default=None, min_length=2, max_length=2
+    )
     retries: Literal[0] = 0
     group: None = None
     #: Unpacked it may fill the memory.
