@@ -251,7 +251,7 @@ def empty_redis(city: City) -> None:
     shutil.rmtree(city.folder / "redis")
     city.restart("redis")
     (job,) = city.jobs
-    with pytest.raises(ClientError, match="index"):
+    with pytest.raises(ClientError, match="lost its data"):
         city.client.wait(job, 5)
     city.jobs.clear()
     city.index()
