@@ -47,6 +47,7 @@ class Waiter:
         self._ledger = ledger
         self._beat = beat
         self._deadline = time.monotonic() + seconds
+        self._told = ""
 
     def __call__(self, call: Callable[[], T]) -> T:
         pause = FIRST_PAUSE
@@ -61,7 +62,9 @@ class Waiter:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _tell(self, reason: str, pause: float) -> None:
-        logger.warning("Waiting: %s", reason)
+        if reason != self._told:
+            logger.warning("Waiting: %s", reason)
+            self._told = reason
         try:
             self._ledger.report_waiting(reason, 3 * pause)
             self._beat()
@@ -92,17 +95,21 @@ class Context:
     #: Seconds that waiting may take, all in all.
     patience: float
     remember: Remember = nothing
+    #: Whether a model still embeds a picture that is known to be good; asked after a session failed.
+    is_sound: Callable[[str], bool] = lambda model: True
+    #: End this process; another one is started in its place, with a session of its own.
+    end: Callable[[], None] = lambda: None
 
 
 def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
     """Take the batch through its life; returns what became of it, for the log and Flower."""
     leases = context.leases
 
-    def beat() -> None:
+    def renew() -> None:
         if not leases.renew(message):
             raise BatchLost
 
-    waiter = Waiter(context.ledger, beat, context.patience)
+    waiter = Waiter(context.ledger, renew, context.patience)
     try:
         begun = waiter(lambda: leases.begin(message, redelivered=redelivered))
         if not isinstance(begun, Begun):
@@ -110,9 +117,12 @@ def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
         if begun.attempt > context.max_attempts:
             return _narrow_down(message, begun, context, "crashed", _CRASHED.format(context.max_attempts))
         try:
-            result = context.work(begun, waiter, beat)
+            # The sign of life waits too: a Redis that is away must not use up the attempts of a batch.
+            result = context.work(begun, waiter, lambda: waiter(renew))
         except SoftTimeLimitExceeded:
             return _narrow_down(message, begun, context, "timeout", _TOO_SLOW)
+        except ModelError as error:
+            return _session_failed(message, begun, context, error)
         first = waiter(lambda: _commit(message, begun, result, context))
     except BatchLost:
         return "taken over by another worker"
@@ -121,11 +131,17 @@ def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
         return f"given back: {reason}"
     except BlobRefused as error:
         return _write_off(message, leases, str(error))
-    except ModelError as error:
-        logger.error("Batch %d of job %s: %s", message.batch, message.job, error)
-        leases.release(message, count_attempt=True)
-        return f"given back: {error}"
     return _summary(result) if first else "was accounted for before"
+
+
+def _session_failed(message: BatchMessage, begun: Begun, context: Context, error: ModelError) -> str:
+    """An image is to blame, which counts as an attempt; or the device, which fails no image and ends this process."""
+    logger.error("Batch %d of job %s: %s", message.batch, message.job, error)
+    sound = context.is_sound(begun.model)
+    context.leases.release(message, count_attempt=sound)
+    if not sound:
+        context.end()
+    return f"given back: {error}"
 
 
 def _commit(message: BatchMessage, begun: Begun, result: BatchResult, context: Context) -> bool:
@@ -141,7 +157,7 @@ def _narrow_down(message: BatchMessage, begun: Begun, context: Context, kind: Fa
         notes = context.remember(message, begun, [(begun.images[0], failure)], [])
         context.leases.commit(message, 0, 0, [failure], notes=notes)
         return f"failed: {reason}"
-    for half in context.leases.split(message, begun.images):
+    for half in context.leases.split(message, begun.images, attempts=context.max_attempts - 1):
         context.send(begun.model, half)
     return "split in halves"
 

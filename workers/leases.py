@@ -8,6 +8,7 @@ process is lost (FACTS, Celery 1 to 3), as long as Redis keeps its data.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -116,11 +117,15 @@ class Leases:
         self._script("RELEASE", message.job, message.batch, self.holder, int(not count_attempt))
 
     @translated
-    def split(self, message: BatchMessage, images: Sequence[Image]) -> list[BatchMessage]:
-        """Replace the batch by its halves, to be sent by the caller; empty if the batch was accounted for before."""
+    def split(self, message: BatchMessage, images: Sequence[Image], *, attempts: int = 0) -> list[BatchMessage]:
+        """Replace the batch by its halves, to be sent by the caller; empty if the batch was accounted for before.
+
+        A half counts as begun `attempts` times already, since one of the two holds the culprit; an image alone does
+        not, since it is about to be named.
+        """
         middle = len(images) // 2
         halves = images[:middle], images[middle:]
-        blobs = [part for half in halves for part in (pack(half), len(half))]
+        blobs = [part for half in halves for part in (pack(half), len(half), attempts if len(half) > 1 else 0)]
         numbers = self._script("SPLIT", message.job, message.batch, self._patience, *blobs)
         pairs = zip(numbers, halves, strict=False)
         return [BatchMessage(job=message.job, batch=int(number), count=len(half)) for number, half in pairs]
@@ -129,12 +134,13 @@ class Leases:
     def revive(self, limit: int = 500) -> list[Revived]:
         """Up to `limit` batches whose lease has lapsed, each leased anew, to be sent by the caller."""
         found: list[Revived] = []
-        for member in self._script("LAPSED", limit):
-            job, _, number = member.decode().partition(":")
+        for member in self._script("LAPSED", limit, self._patience):
+            job, _, number = member.decode(errors="replace").partition(":")
             reply = self._script("REVIVE", job, number, self._patience)
             if reply:
-                message = BatchMessage(job=job, batch=int(number), count=int(reply[1]))
-                found.append(Revived(model=reply[0].decode(), message=message))
+                with suppress(ValueError):  # an entry that nobody of this version wrote must not hold up the others
+                    message = BatchMessage(job=job, batch=int(number), count=int(reply[1]))
+                    found.append(Revived(model=reply[0].decode(), message=message))
         return found
 
     @translated

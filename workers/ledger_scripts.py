@@ -123,12 +123,15 @@ BEGIN = """
 local job, n, holder, seconds, redelivered = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = batch_key(job, n)
 if redis.call('EXISTS', key) == 0 or is_done(job, n) then return {'gone'} end
+if redis.call('EXISTS', job_key(job)) == 0 then return {'gone'} end  -- forgotten; REVIVE clears what is left
 if redis.call('HGET', job_key(job), 'cancel') then
   cancel_batch(job, n)
   return {'cancelled'}
 end
 if redelivered == '0' and held_by_another(job, n, holder) then return {'held'} end
-local attempt = redis.call('HINCRBY', key, 'attempts', 1)
+-- A holder that asks again did not hear the first answer: that is no second attempt.
+if redis.call('HGET', key, 'holder') ~= holder then redis.call('HINCRBY', key, 'attempts', 1) end
+local attempt = number(key, 'attempts')
 local request = redis.call('HMGET', job_key(job), 'library', 'model', 'retry_failed')
 redis.call('HSET', key, 'holder', holder)
 redis.call('ZADD', LEASES, now + seconds, lease(job, n))
@@ -195,20 +198,29 @@ local job, n, holder, back = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key = batch_key(job, n)
 if redis.call('HGET', key, 'holder') ~= holder then return 0 end
 redis.call('HINCRBY', key, 'attempts', 0 - back)
+redis.call('HSET', key, 'holder', '')  -- nobody, though it was begun
 redis.call('ZADD', LEASES, 'XX', now, lease(job, n))
 return 1
 """
 
-#: job, batch, patience, (images, count) x 2 -> numbers of the two halves, or {} if the batch was closed before
+#: job, batch, patience, (images, count, attempts) x 2 -> numbers of the halves, or {} if the batch was closed before
 SPLIT = """
 local job, n, patience = ARGV[1], ARGV[2], ARGV[3]
-if not close_batch(job, n) then return {} end
+if redis.call('EXISTS', job_key(job)) == 0 or not close_batch(job, n) then return {} end
 remember(job)
-return {add_batch(job, ARGV[4], ARGV[5], patience), add_batch(job, ARGV[6], ARGV[7], patience)}
+local halves = {}
+for i = 4, 7, 3 do
+  halves[#halves + 1] = add_batch(job, ARGV[i], ARGV[i + 1], patience)
+  redis.call('HSET', batch_key(job, halves[#halves]), 'attempts', ARGV[i + 2])
+end
+return halves
 """
 
-#: limit -> leases past their deadline
+#: limit, patience -> leases past their deadline
 LAPSED = """
+-- No lease is that long: the clock was set back since, and without this its batch would be missed for as long.
+local far = redis.call('ZRANGEBYSCORE', LEASES, now + 10 * ARGV[2], '+inf', 'LIMIT', 0, ARGV[1])
+for _, member in ipairs(far) do redis.call('ZADD', LEASES, now + ARGV[2], member) end
 return redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, ARGV[1])
 """
 

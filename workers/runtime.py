@@ -5,6 +5,7 @@ CUDA and gRPC do not survive a fork (FACTS, Celery 6), so nothing here is made i
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import socket
@@ -50,6 +51,18 @@ logger = logging.getLogger(__name__)
 MARGIN = 15.0
 
 
+#: One grey pixel, PNG; whatever a model makes of it, its session must not fail.
+_GOOD_PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNoaGgAAAMEAYFL09IQAAAAAElFTkSuQmCC"
+)
+
+
+def _end_process() -> None:
+    """Without a word to the broker, so that the batch is given back; whoever comes next has a session of its own."""
+    logging.shutdown()
+    os._exit(3)
+
+
 def holder_name() -> str:
     """Who holds a lease: unique per process, and readable in Redis."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -73,6 +86,8 @@ class Runtime:
             max_attempts=settings.max_attempts,
             patience=max(settings.batch_seconds - MARGIN, 1.0),
             remember=self._remember,
+            is_sound=self._is_sound,
+            end=_end_process,
         )
 
     def index(self, message: BatchMessage, *, redelivered: bool) -> str:
@@ -183,6 +198,15 @@ class Runtime:
             micro_batch=self._settings.micro_batch,
             beat=beat,
         )
+
+    def _is_sound(self, model: str) -> bool:
+        encoder = self._held.encoder(model)
+        try:
+            encoder.encode([encoder.prepare(_GOOD_PICTURE)])
+        except ModelError as error:
+            logger.critical("The model fails on a picture that is good; this process ends: %s", error)
+            return False
+        return True
 
     def _query_vector(self, model: str, query: Query, collection: Collection) -> Vector | str:
         return pipeline.query_vector(query, self._held.encoder(model), collection, partial(self._held.read, model))
