@@ -18,6 +18,8 @@ from workers.job_state import JobSpec, JobState
 
 #: Seconds between two looks at a job that is waited for.
 POLL = 0.3
+#: Characters of a whole id, which somebody got from a job that there was.
+ID_LENGTH = 12
 #: Jobs; the most that are listed.
 JOBS_MAX = 10_000
 
@@ -164,7 +166,8 @@ def over(state: JobState) -> bool:
 
 
 def unknown_job(name: str) -> UnknownJob:
-    return UnknownJob(f"There is no job {shown(name)}; `imagefleet jobs` lists those that are remembered.")
+    lost = "" if len(name) < ID_LENGTH else " If Redis lost its data, `imagefleet index` the folder again."
+    return UnknownJob(f"There is no job {shown(name)}; `imagefleet jobs` lists those that are remembered.{lost}")
 
 
 def _id(job: str | Job) -> str:
