@@ -187,5 +187,5 @@ def test_messages_that_are_none_are_refused_and_stop_nothing(fleet: Fleet) -> No
     app.send_task("imagefleet.search", kwargs={"request": {"model": MODEL}}, queue=f"search.{MODEL}")
     app.send_task("os.system", args=["true"], queue=f"index.{MODEL}")
     assert counted(index(client, fleet)) == (4, 0, 0, 0)
-    wait_until(lambda: len(re.findall(r"ERROR.*was refused", worker.text)) == 5, JOB_SECONDS, "five refusals")
+    wait_until(lambda: len(re.findall(r"ERROR.*was refused", worker.text)) == 6, JOB_SECONDS, "six refusals")
     assert worker.process.poll() is None
