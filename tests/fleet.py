@@ -37,7 +37,10 @@ class Worker:
     def pool(self) -> list[int]:
         """Process ids of the living pool processes, the youngest last."""
         listed = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
+            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         rows = [line.split(None, 1) for line in listed.stdout.splitlines()]
         return sorted(int(pid) for pid, command in rows if "spawn_main" in command)
