@@ -46,6 +46,8 @@ class Added:
     file: Path
     #: Seconds that one picture takes on one core of the CPU; none if the model was there before.
     seconds: float | None
+    #: Whether another model had its name.
+    replaced: bool = False
 
 
 def looked(file: Path, wishes: Wishes) -> Look:
@@ -109,7 +111,7 @@ def add(
         specification = own_file(words.name, folder) or folder / f"{words.name}.toml"
         _install(stage, staged, folder / place, spec, specification)
     catalogue.cache_clear()
-    return Added(spec, specification, tried["seconds"])
+    return Added(spec, specification, tried["seconds"], known is not None)
 
 
 def _taken(known: ModelSpec, new: ModelSpec) -> str:

@@ -259,9 +259,11 @@ def _next(added: Added) -> Sequence[str]:
     spec = added.spec
     if added.seconds is None:
         return [f"{spec.name} is here already, and is the same; nothing was changed."]
+    old = [f"It is in the place of another {spec.name}: restart its workers and index again."] * added.replaced
     return [
         f"Pictures go through: {added.seconds:.3f} s for one on one core.",
         f"Wrote {added.file}; the fingerprint is {spec.fingerprint}.",
+        *old,
         f"Serve it: imagefleet up --model {spec.name}",
         f"or: celery -A workers.app worker -Q index.{spec.name},search.{spec.name}",
         f"Use it: imagefleet index DIR --model {spec.name}",

@@ -256,7 +256,7 @@ def test_the_same_again_changes_nothing_and_another_must_say_so(
 
     # Instead of it: the old ONNX file stays for whoever has it open
     old = find("own", folder).fingerprint
-    add(imagefleet, other, "--yes", "--replace")
+    assert "restart its workers and index again" in add(imagefleet, other, "--yes", "--replace")
     new = read(folder / "own.toml")
     assert new.fingerprint != old
     assert new.file != "own.onnx"
