@@ -1,7 +1,7 @@
 # What one does with imagefleet. Each target makes the environment that it needs (in .venv, without root) and says so.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-export lint types bench lock environment environment-dev
+.PHONY: help demo up test test-faults test-export lint types bench lock environment environment-dev
 
 PYTHON_HERE := .venv/bin/python
 IMAGEFLEET := .venv/bin/imagefleet
@@ -14,6 +14,7 @@ help:
 	@echo 'make demo             index and search sample pictures; DIR=~/Pictures for your own'
 	@echo 'make up               start everything on this machine; Ctrl-C stops it'
 	@echo 'make test             all tests; ARGS="-k ledger" for some'
+	@echo 'make test-faults      every fault of docs/reliability.md (40 minutes); ARGS="-k redis" for some'
 	@echo 'make test-export      exports of Keras and PyTorch models, in an environment of its own (6 GB, 10 minutes)'
 	@echo 'make lint types       style, import rules, types'
 	@echo 'make bench            figures: images per second, seconds per search'
@@ -38,6 +39,9 @@ up: environment
 
 test: environment-dev
 	@$(PYTHON_HERE) -m pytest -m 'not slow' $(ARGS)
+
+test-faults: environment-dev
+	@$(PYTHON_HERE) -m pytest tests/faults $(ARGS)
 
 # PyTorch takes gigabytes, so these tests have an environment of their own.
 test-export:
