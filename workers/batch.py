@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at something that is away: the first, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
+#: Times that a sick device is looked at before another process, with a session of its own, tries its luck.
+DEVICE_LOOKS = 6
+#: Seconds that it may take until that process has its session.
+RESTART = 20.0
 #: What is not an image's fault and may pass.
 _PASSING = (StoreError, RootUnavailable, LedgerUnavailable)
 
@@ -95,7 +100,7 @@ class Context:
     #: Seconds that waiting may take, all in all.
     patience: float
     remember: Remember = nothing
-    #: Whether a model still embeds a picture that is known to be good; asked after a session failed.
+    #: Whether a model embeds a picture that is known to be good; asked after a session failed.
     is_sound: Callable[[str], bool] = lambda model: True
     #: End this process; another one is started in its place, with a session of its own.
     end: Callable[[], None] = lambda: None
@@ -135,13 +140,31 @@ def run(message: BatchMessage, context: Context, *, redelivered: bool) -> str:
 
 
 def _session_failed(message: BatchMessage, begun: Begun, context: Context, error: ModelError) -> str:
-    """An image is to blame, which counts as an attempt; or the device, which fails no image and ends this process."""
+    """An image is to blame, which counts as an attempt; or the device, which fails no image."""
     logger.error("Batch %d of job %s: %s", message.batch, message.job, error)
     sound = context.is_sound(begun.model)
     context.leases.release(message, count_attempt=sound)
-    if not sound:
+    if not sound and not _recovers(begun.model, context):
         context.end()
     return f"given back: {error}"
+
+
+def _recovers(model: str, context: Context) -> bool:
+    """Take nothing while the device is sick; False if it was so for long, and only a fresh session may help."""
+    reason = f"The device fails on a picture that is good for model {model!r}; see the log of the worker."
+    logger.critical("Waiting: %s", reason)
+    pause = FIRST_PAUSE
+    try:
+        for _ in range(DEVICE_LOOKS):
+            with suppress(LedgerUnavailable):
+                context.ledger.report_waiting(reason, 2 * pause + RESTART)
+            time.sleep(pause)
+            if context.is_sound(model):
+                return True
+            pause = min(2 * pause, LONGEST_PAUSE)
+    except SoftTimeLimitExceeded:
+        return False
+    return False
 
 
 def _commit(message: BatchMessage, begun: Begun, result: BatchResult, context: Context) -> bool:

@@ -10,7 +10,9 @@
 | `failed:...` | hashes | failures that outlive their job, by image; see `workers.failure_memory` | two periods |
 | `leases` | sorted set | `ID:N` -> deadline, Redis' seconds since the epoch | the batch is accounted for |
 | `waiting` | sorted set | what workers wait for -> time until which that is believed | a worker's next look |
+| `nodes` | sorted set | worker node -> when it last said that it lives; see `workers.nodes` | a few seconds |
 | `reconciler` | string | who looks for lapsed leases now | a few seconds |
+| `heard` | string | empty; that Redis takes writes, for `workers.hearing` | a minute |
 
 Batches in flight are in `workers.leases`.
 """

@@ -71,10 +71,13 @@ def _close(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _look_for_lost_batches(sender: Any, **_: Any) -> None:
-    """In the main process: the reconciler lives as long as it does."""
+def _watch(sender: Any, **_: Any) -> None:
+    """In the main process: these threads live as long as it does."""
     from functools import partial
 
+    from celery.worker.state import reserved_requests
+
+    from workers.hearing import Hearing, end_process, waiting_in
     from workers.leases import Leases
     from workers.ledger import connect
     from workers.reconciler import Reconciler
@@ -82,6 +85,8 @@ def _look_for_lost_batches(sender: Any, **_: Any) -> None:
     settings: Settings = load()
     redis = connect(settings.redis_url.get_secret_value())
     Reconciler(Leases.from_settings(settings, redis, f"{sender.hostname}:reconciler"), partial(send_batch, app)).start()
+    waiting = waiting_in(redis, os.environ[QUEUES_VARIABLE].split(","))
+    Hearing(waiting, lambda: bool(reserved_requests), end_process).start()
 
 
 def _refuse_to_start(sentence: str) -> NoReturn:

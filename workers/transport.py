@@ -77,7 +77,14 @@ class _Envelope(_Strict):
 
 
 class Channel(redis.Channel):
-    """A channel that passes over what is not JSON."""
+    """A channel that passes over what is not JSON, and counts how often it asked for messages."""
+
+    #: By all channels of this process.
+    asked = 0
+
+    def _brpop_start(self, *args: Any, **options: Any) -> Any:
+        Channel.asked += 1
+        return super()._brpop_start(*args, **options)  # type: ignore[no-untyped-call]
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

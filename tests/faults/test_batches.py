@@ -75,6 +75,7 @@ class Run:
         self.message = queued(redis)
         self.ended = False
         self.sound = sound
+        self.recovers_after: int | None = None
         self.renewals: list[Exception | None] = []
 
     def __call__(self, work: Callable[[Begun, Waiter, Callable[[], None]], BatchResult]) -> str:
@@ -88,9 +89,20 @@ class Run:
 
         leases.renew = flicker  # type: ignore[method-assign]
         context = Context(
-            leases, Ledger(self.redis), work, lambda *_: None, 2, 5.0, is_sound=lambda _: self.sound, end=self._end
+            leases, Ledger(self.redis), work, lambda *_: None, 2, 5.0, is_sound=self._is_sound, end=self._end
         )
         return batch.run(self.message, context, redelivered=False)
+
+    def _is_sound(self, model: str) -> bool:
+        if self.recovers_after is not None:
+            self.recovers_after -= 1
+            return self.recovers_after < 0
+        return self.sound
+
+    @property
+    def waiting(self) -> str | None:
+        state = Ledger(self.redis).job(self.message.job)
+        return state and state.waiting
 
     def _end(self) -> None:
         self.ended = True
@@ -113,12 +125,24 @@ def test_a_redis_that_is_away_for_a_sign_of_life_is_waited_for(redis: Redis) -> 
 
 @pytest.mark.parametrize(("sound", "attempts"), [(True, 1), (False, 0)])
 def test_a_device_that_fails_on_a_good_picture_ends_its_process_and_fails_no_image(
-    redis: Redis, sound: bool, attempts: int
+    redis: Redis, sound: bool, attempts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(batch, "FIRST_PAUSE", 0.0)
     run = Run(redis, sound=sound)
-
-    def work(begun: Begun, waiter: Waiter, beat: Callable[[], None]) -> BatchResult:
-        raise InferenceFailed("Out of memory.")
-
-    assert "given back" in run(work)
+    assert "given back" in run(out_of_memory)
     assert (run.ended, run.attempts) == (not sound, attempts)
+    assert ("The device fails" in (run.waiting or "")) == (not sound)
+
+
+def test_a_device_that_recovers_is_waited_for_and_its_process_goes_on(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "FIRST_PAUSE", 0.0)
+    run = Run(redis, sound=False)
+    run.recovers_after = 3
+    assert "given back" in run(out_of_memory)
+    assert (run.ended, run.attempts) == (False, 0)
+
+
+def out_of_memory(begun: Begun, waiter: Waiter, beat: Callable[[], None]) -> BatchResult:
+    raise InferenceFailed("Out of memory.")
