@@ -38,7 +38,7 @@ RUN /usr/local/bin/python -m pip --python /opt/imagefleet/bin/python install --r
 COPY . .
 RUN /usr/local/bin/python -m pip --python /opt/imagefleet/bin/python install --no-deps --no-index --no-build-isolation .
 
-# Flower knows the broker only; imagefleet's code is not in its image.
+# Flower knows the broker only; of imagefleet its image has one file, which says what Flower may show.
 FROM build AS build-flower
 COPY requirements/flower.txt requirements/
 RUN /usr/local/bin/python -m pip --python /opt/imagefleet/bin/python install --require-hashes --only-binary :all: -r requirements/flower.txt
@@ -68,10 +68,11 @@ CMD ["celery", "-A", "workers.app", "worker", "-Q", "index.colour,index.gradient
 
 FROM base AS flower
 COPY --from=build-flower /opt/imagefleet /opt/imagefleet
+COPY workers/local/flower_conf.py /etc/imagefleet/flower.py
 USER 10001:10001
 WORKDIR /opt/imagefleet
 EXPOSE 5555
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5555/healthcheck', timeout=4)"]
 # Loopback unless told otherwise; where it is told otherwise, FLOWER_BASIC_AUTH says who may look.
-CMD ["celery", "flower", "--address=127.0.0.1", "--port=5555", "--max_tasks=10000", "--tasks_columns=name,kwargs,state,result,received,runtime,worker"]
+CMD ["celery", "flower", "--address=127.0.0.1", "--port=5555", "--conf=/etc/imagefleet/flower.py", "--max_tasks=10000", "--tasks_columns=name,kwargs,state,result,received,runtime,worker"]

@@ -13,12 +13,12 @@ from redis.exceptions import RedisError
 from producer.errors import BrokerUnavailable, RequestFailed, full, is_full
 from workers.app import make_app, send_batch
 from workers.contract import BatchMessage
+from workers.ledger import LedgerUnavailable, connect
+from workers.nodes import Nodes
 from workers.settings import Settings
 
 #: Attempts to connect for one message; the caller is the one that is patient.
 CONNECT_ATTEMPTS = 2
-#: Seconds that workers get to say which queues they listen on.
-INSPECT_SECONDS = 1.5
 
 
 class Broker:
@@ -26,6 +26,7 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self._app = make_app(settings)
+        self._nodes = Nodes(connect(settings.redis_url.get_secret_value()))
         # Without a number of attempts, kombu tries to connect for ever.
         self._app.conf.broker_transport_options |= {"max_retries": CONNECT_ATTEMPTS, "interval_start": 0}
 
@@ -62,10 +63,11 @@ class Broker:
             self._app.AsyncResult(task).forget()
 
     def listeners(self, queue: str) -> int:
-        """Workers that take messages from the queue and answer within INSPECT_SECONDS."""
-        with _translated():
-            replies = self._app.control.inspect(timeout=INSPECT_SECONDS).active_queues() or {}
-        return sum(any(found["name"] == queue for found in queues) for queues in replies.values())
+        """Worker nodes that live and take messages from the queue."""
+        try:
+            return sum(queue in node.queues for node in self._nodes.alive().values())
+        except LedgerUnavailable as error:
+            raise BrokerUnavailable(str(error)) from error
 
 
 def _let_go(result: Any) -> None:

@@ -19,7 +19,13 @@ from workers.settings import Settings
 def check(command: Sequence[str]) -> dict[str, Any]:
     """The parameters of the command as its program understands them; fails if it does not."""
     program, *arguments = command
-    return {"celery": _celery, "imagefleet": _imagefleet}[program](arguments)
+    return {"celery": _celery, "imagefleet": _imagefleet, "python": _python}[program](arguments)
+
+
+def _python(arguments: list[str]) -> dict[str, Any]:
+    dash, module, node = arguments
+    assert (dash, module) == ("-m", "workers.nodes")
+    return {"node": node}
 
 
 def _celery(arguments: list[str]) -> dict[str, Any]:

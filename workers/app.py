@@ -61,7 +61,7 @@ def make_app(settings: Settings) -> Celery:
         result_expires=settings.result_expires,
         result_extended=False,
         worker_hijack_root_logger=True,
-        worker_enable_remote_control=True,
+        worker_enable_remote_control=settings.remote_control,
     )
     return app
 

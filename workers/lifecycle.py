@@ -89,6 +89,25 @@ def _watch(sender: Any, **_: Any) -> None:
     Hearing(waiting, lambda: bool(reserved_requests), end_process).start()
 
 
+@signals.worker_ready.connect
+def _say_that_it_lives(sender: Any, **_: Any) -> None:
+    """In the main process, for as long as Celery's heart beats."""
+    from workers.ledger import connect
+    from workers.nodes import Node, Nodes, Presence
+
+    queues = os.environ[QUEUES_VARIABLE].split(",")
+
+    def look() -> Node:
+        ready = sender.pool.info["writes"]["inqueues"]["total"]
+        return Node(sender.hostname, os.getpid(), ready, queues)
+
+    presence = Presence(Nodes(connect(load().redis_url.get_secret_value())), look)
+    # Celery would forget these as soon as this function returns.
+    signals.heartbeat_sent.connect(lambda **_: presence.beat(), weak=False)
+    signals.worker_shutting_down.connect(lambda **_: presence.stop(), weak=False)
+    presence.start()
+
+
 def _refuse_to_start(sentence: str) -> NoReturn:
     sys.stderr.write(f"imagefleet: {sentence}\n")
     raise SystemExit(2)

@@ -96,7 +96,9 @@ class Settings(BaseSettings):
     #: Seconds that a search result can be fetched.
     result_expires: int = Field(default=3600, ge=60)
 
-    # Flower
+    # Watching
+    #: Whether whoever reaches Redis or Flower may stop workers, change their pools and revoke tasks.
+    remote_control: bool = False
     flower_address: str = "127.0.0.1"
     flower_port: int = Field(default=5555, ge=0, le=65535)
     #: `user:password`; required where Flower listens beyond this machine.

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,8 @@ import redis
 
 from tests.services import ROOT
 from tests.waiting import wait_until
+from workers.app import make_app, send_batch
+from workers.contract import BatchMessage
 from workers.local.answers import milvus_answers, node_is_ready
 from workers.settings import Settings
 
@@ -142,6 +145,59 @@ def test_every_address_answers(stack: Machine) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{settings.flower_port}/", timeout=10) as page:
         assert b"Flower" in page.read()
     assert settings.image_root == stack.pictures
+
+
+def page(stack: Machine, path: str, method: str = "GET") -> tuple[int, str]:
+    """Status and text of a page of Flower."""
+    asked = urllib.request.Request(f"http://127.0.0.1:{stack.settings.flower_port}{path}", method=method)
+    try:
+        with urllib.request.urlopen(asked, timeout=20) as answer:  # noqa: S310
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_neither_flower_nor_the_broker_controls_a_worker(stack: Machine) -> None:
+    # Given a visitor of Flower, and somebody who can write to Redis
+    node, victim = f"index@{socket.gethostname()}", stack.pid_of("index")
+    app = make_app(stack.settings)
+    # When they ask for everything that remote control can do
+    for command in ("worker/shutdown", "worker/pool/grow", "task/revoke", "task/rate-limit", "task/send-task"):
+        assert page(stack, f"/api/{command}/{node}", "POST")[0] == 404
+    app.control.shutdown()
+    app.control.rate_limit("imagefleet.index_batch", "1/h")
+    assert app.control.pool_grow(1, reply=True, timeout=1) == []
+    assert app.control.inspect(timeout=1).ping() is None
+    # Then nobody heard it
+    assert node_is_ready(stack.settings, node, 1)
+    assert stack.pid_of("index") == victim
+    app.close()
+
+
+def test_flower_shows_workers_queues_and_tasks_all_the_same(stack: Machine) -> None:
+    # Given a batch of a job that nobody knows
+    node, app = f"index@{socket.gethostname()}", make_app(stack.settings)
+    send_batch(app, MODEL, BatchMessage(job="0123456789ab", batch=3, count=8))
+    app.close()
+    # Then the pages show who works, on what queues, and what the batch is, without asking the workers
+    wait_until(lambda: node in page(stack, "/workers?json=1")[1], PATIENCE, "Flower to hear of the worker")
+    queues = page(stack, "/broker")[1]
+    assert all(f"<td>{kind}.{MODEL}</td>" in queues for kind in ("index", "search"))
+    query = "draw=1&start=0&length=5&order[0][column]=0&columns[0][data]=name"
+    said = "job 0123456789ab, batch 3, 8 images"
+    wait_until(lambda: said in page(stack, f"/tasks/datatable?{query}")[1], PATIENCE, "Flower to hear of the batch")
+    # Then the page that it cannot fill says why, and no other has a button that cannot work
+    assert "IMAGEFLEET_REMOTE_CONTROL" in page(stack, f"/worker/{node}")[1]
+    assert page(stack, "/worker/nobody@nowhere")[0] == 404
+
+
+def test_no_log_no_command_line_and_no_page_has_the_password(stack: Machine) -> None:
+    password = (stack.state / "redis" / "password").read_text().strip()
+    logs = {log.name: log.read_text(errors="replace") for log in (stack.state / "logs").iterdir()}
+    pages = {path: page(stack, path)[1] for path in ("/", "/workers?json=1", "/tasks", "/broker", "/metrics")}
+    assert {"redis.log", "index.log", "search.log", "flower.log", "milvus.log"} <= set(logs)
+    assert [name for name, text in {**logs, **pages}.items() if password in text] == []
+    assert (stack.state / "redis" / "password").stat().st_mode & 0o777 == 0o600
 
 
 def test_no_other_user_sees_the_password_or_reaches_a_port(stack: Machine) -> None:

@@ -114,8 +114,22 @@ def test_the_health_check_asks_the_node_itself(name: str) -> None:
     shell, line = service["healthcheck"]["test"]
     asked = check(shlex.split(line))
     assert shell == "CMD-SHELL"
-    assert asked["destination"] == [check(service["command"])["hostname"].split("@")[0] + "@$HOSTNAME"]
-    assert asked["timeout"] < float(service["healthcheck"]["timeout"].removesuffix("s"))
+    assert asked["node"] == check(service["command"])["hostname"].split("@")[0] + "@$HOSTNAME"
+
+
+@pytest.mark.parametrize("name", ["worker-cpu", "worker-gpu", "search", "flower"])
+def test_remote_control_is_off_unless_the_environment_file_asks_for_it(name: str) -> None:
+    assert services()[name]["environment"]["IMAGEFLEET_REMOTE_CONTROL"] == "false"
+
+
+def test_flower_reads_what_it_may_show_in_compose_and_alone() -> None:
+    copied = "COPY workers/local/flower_conf.py /etc/imagefleet/flower.py"
+    lines = dict(dockerfile())["flower"]
+    assert copied in lines
+    assert (ROOT / copied.split()[1]).is_file()
+    started = json.loads(next(line for line in lines if line.startswith("CMD ")).removeprefix("CMD "))
+    for command in (started, services()["flower"]["command"]):
+        assert check(command)["conf"] == copied.split()[2]
 
 
 @pytest.mark.parametrize("missing", ["IMAGE_FOLDER", *SECRETS])

@@ -5,18 +5,16 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import socket
-from base64 import b64encode
 from urllib.parse import urlsplit
 
 import redis
 
-from workers.app import make_app
+from workers.ledger import LedgerUnavailable, connect
+from workers.nodes import Nodes
 from workers.settings import Settings
 
 #: Seconds.
 ASK_SECONDS = 2.0
-#: Seconds in which a worker node that is ready has answered.
-PING_SECONDS = 0.7
 #: The first bytes of every HTTP/2 connection (RFC 9113, 3.4), with an empty SETTINGS frame.
 _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _SETTINGS_FRAME = 4
@@ -61,24 +59,14 @@ def is_listening(uri: str) -> bool:
 
 def flower_answers(address: str, port: int) -> bool:
     """Whether Flower gives a page, or asks for its password."""
-    return _flower_page(address, port, "/", {}) in (200, 302, 401)
+    return _flower_page(address, port) in (200, 302, 401)
 
 
-def flower_looks_again(settings: Settings) -> None:
-    """Let Flower ask the workers for their queues.
-
-    It asks once, when it starts, which is before they are there; until then its broker page knows no queue of theirs.
-    """
-    secret = settings.flower_auth.get_secret_value()
-    headers = {"Authorization": f"Basic {b64encode(secret.encode()).decode()}"} if secret else {}
-    _flower_page(settings.flower_address, settings.flower_port, "/workers?refresh=1", headers)
-
-
-def _flower_page(address: str, port: int, page: str, headers: dict[str, str]) -> int | None:
+def _flower_page(address: str, port: int) -> int | None:
     """The status that it comes with; None if nothing comes."""
     connection = http.client.HTTPConnection(_reachable(address), port, timeout=ASK_SECONDS)
     try:
-        connection.request("GET", page, headers=headers)
+        connection.request("GET", "/")
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return None
@@ -86,16 +74,13 @@ def _flower_page(address: str, port: int, page: str, headers: dict[str, str]) ->
         connection.close()
 
 
-def node_is_ready(settings: Settings, name: str, processes: int) -> bool:
-    """Whether the worker node of that name (`index@host`) answers, and all its processes hold their models."""
-    app = make_app(settings)
+def node_is_ready(settings: Settings, name: str, processes: int, pid: int | None = None) -> bool:
+    """Whether the worker node of that name (`index@host`, and that main process) lives with that many models loaded."""
     try:
-        found = app.control.inspect(destination=[name], timeout=PING_SECONDS).stats() or {}
-        return bool(found[name]["pool"]["writes"]["inqueues"]["total"] >= processes)
-    except Exception:  # redis, kombu and the operating system have errors of their own for one that is away
+        node = Nodes(connect(settings.redis_url.get_secret_value())).alive().get(name)
+    except LedgerUnavailable:
         return False
-    finally:
-        app.close()
+    return node is not None and node.processes >= processes and pid in (None, node.pid)
 
 
 def _reachable(address: str) -> str:

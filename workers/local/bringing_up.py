@@ -39,6 +39,14 @@ class _Riser:
         if not wait_until(lambda: answered() or self._look_at(name), READY_SECONDS):
             raise StackFailed(f"{name} does not answer.{log_end(self.folder, name)}")
 
+    def node_is_ready(self, kind: str, node: str, processes: int) -> bool:
+        """A node of the same name that was killed a moment ago does not count, so its process is compared."""
+        try:
+            child = self.client.children().get(kind)
+        except Unreachable:
+            self._say_why_it_ended()
+        return child is not None and answers.node_is_ready(self.plan.settings, node, processes, child.pid)
+
     def _look_at(self, name: str) -> bool:
         try:
             child = self.client.children().get(name)
@@ -107,10 +115,9 @@ def _wait_for_the_rest(riser: _Riser, say: Say) -> None:
     say(f"Milvus  {settings.milvus_uri}")
     for kind, number in (("index", plan.workers), ("search", 1)):
         node = f"{kind}@{socket.gethostname()}"
-        riser.wait_for(kind, partial(answers.node_is_ready, settings, node, number))
+        riser.wait_for(kind, partial(riser.node_is_ready, kind, node, number))
         say(f"{kind:7} {node}, {number} x {', '.join(settings.models)}")
     riser.wait_for("flower", lambda: answers.flower_answers(settings.flower_address, settings.flower_port))
-    answers.flower_looks_again(settings)
     say(f"Flower  {plan.flower_url}")
 
 

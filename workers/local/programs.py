@@ -71,6 +71,7 @@ def environment(plan: Plan, folder: StateFolder) -> dict[str, str]:
         "IMAGEFLEET_REDIS_URL": url,
         "IMAGEFLEET_MILVUS_URI": settings.milvus_uri,
         "IMAGEFLEET_IMAGE_ROOT": str(settings.image_root),
+        "IMAGEFLEET_REMOTE_CONTROL": str(settings.remote_control).lower(),
         "IMAGEFLEET_MODELS": ",".join(settings.models),
         "CELERY_BROKER_URL": url,  # Flower runs without the app, which would import the tasks
         "PYTHONPATH": os.pathsep.join(filter(None, (_home(), inherited.get("PYTHONPATH")))),
@@ -110,7 +111,8 @@ def _worker(plan: Plan, kind: str, processes: int) -> Program:
 def _flower(plan: Plan, folder: StateFolder) -> Program:
     settings = plan.settings
     secret = settings.flower_auth.get_secret_value()
-    configuration = folder.write("run/flower.py", f"basic_auth = {[secret]!r}\n" if secret else "")
+    access = f"basic_auth = {[secret]!r}\n" if secret else ""
+    configuration = folder.write("run/flower.py", "from workers.local.flower_conf import *\n" + access)
     options = (
         f"--address={settings.flower_address}",
         f"--port={settings.flower_port}",
