@@ -31,7 +31,7 @@ class UnsupportedImage(ImageError):
 
 
 class ImageTooLarge(ImageError):
-    """More bytes or pixels than the limits allow; found before anything is decoded."""
+    """More bytes, pixels, frames or memory than the limits allow; found before decoding, but for the memory."""
 
     kind = "too_large"
 
@@ -78,6 +78,10 @@ class ProviderUnavailable(ModelError):
 
 class InferenceFailed(ModelError):
     """The session refused an input that the specification promised it would take."""
+
+
+class OutOfDeviceMemory(InferenceFailed):
+    """The device has no memory for a run of this size; fewer pictures at once may fit."""
 
 
 class CheckFailed(ModelError):

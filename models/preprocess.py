@@ -1,43 +1,29 @@
-"""From the bytes of an image to the array that a session takes. The only file that imports Pillow.
+"""From the bytes of an image to the array that a session takes.
 
-Pure functions. Whatever Pillow raises leaves as an ImageError with a one-sentence reason; its warnings are silenced.
-The bytes are hostile: their number, the format and the header's pixel count are checked before anything is decoded.
+Pure functions; whatever goes wrong with the picture is an ImageError.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms
 
-from models.errors import ImageError, ImageTooLarge, InvalidLimits, UnreadableImage, UnsupportedImage
+from models.opening import DECODER_ERRORS, opened
+from models.opening import FORMATS as FORMATS
+from models.opening import Limits as Limits
 from models.spec import InputSpec, ModelSpec, PreprocessSpec
 
-#: Formats that Pillow decodes by itself, in memory; each is common enough for a folder of pictures.
-FORMATS: Final = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")
 #: A JPEG may be decoded at 1/2, 1/4 or 1/8 while both sides stay at least this many times what is needed.
 DRAFT_MARGIN: Final = 2
 #: Above this ratio of the sides only the centre is resized: a picture of one row would become one of millions. Not
 #: always, since rounding then differs by one level here and there, which INT8 models feel.
 ELONGATED: Final = 16
 
-#: What decoders raise on damaged input (seen or read in Pillow). Not `Exception`: a time limit that strikes in the
-#: middle of a decode is an exception too, and is not the picture's fault.
-_DECODER_ERRORS: Final = (
-    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, MemoryError, OSError,
-    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error,
-    Image.DecompressionBombError, ImageCms.PyCMSError,
-)  # fmt: skip
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,28 +33,8 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-#: The files of these formats are JPEG files, and Pillow opens them as such.
-_OPENED_AS: Final = {"MPO": "JPEG"}
-
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a picture may be; raises InvalidLimits for a format that this Pillow does not know."""
-
-    formats: tuple[str, ...] = FORMATS
-    max_file_bytes: int = 256 * 2**20
-    #: Width times height, as the header says. Decoding takes up to 18 bytes a pixel (WebP and deep greys; JPEG least).
-    max_pixels: int = 128_000_000
-
-    def __post_init__(self) -> None:
-        Image.init()
-        unknown = [name for name in self.formats if _OPENED_AS.get(name, name) not in Image.OPEN]
-        if unknown:
-            known = ", ".join(sorted({*Image.OPEN, *_OPENED_AS}))
-            raise InvalidLimits(f"Pillow knows no format {unknown[0]!r}; choose among {known}.")
 
 
 class Picture(NamedTuple):
@@ -84,7 +50,7 @@ class Picture(NamedTuple):
 
 def prepare(data: bytes, spec: ModelSpec, limits: Limits) -> Picture:
     """Decode, turn upright, resize, crop and scale as `spec` says; raises ImageError."""
-    with _opened(data, limits) as image:
+    with opened(data, limits) as image:
         upright, size = _upright_rgb(image, _needed_size(image.size, spec.preprocess, spec.input))
         pixels = np.asarray(_fit(upright, size, spec.preprocess, spec.input))
     return Picture(_to_array(pixels, spec.preprocess, spec.input), *size)
@@ -92,7 +58,7 @@ def prepare(data: bytes, spec: ModelSpec, limits: Limits) -> Picture:
 
 def thumbnail(data: bytes, side: int, limits: Limits, quality: int = 80) -> bytes:
     """A JPEG whose longer side is at most `side` pixels, upright, without metadata; raises ImageError."""
-    with _opened(data, limits) as image:
+    with opened(data, limits) as image:
         upright, _ = _upright_rgb(image, _longer_side_to(image.size, side))
         upright.thumbnail((side, side), Image.Resampling.BICUBIC)
         # A fresh picture: the old one would carry comments and profiles into the file.
@@ -101,61 +67,6 @@ def thumbnail(data: bytes, side: int, limits: Limits, quality: int = 80) -> byte
         out = io.BytesIO()
         bare.save(out, "JPEG", quality=quality)
     return out.getvalue()
-
-
-# --- opening, within limits
-
-
-@contextmanager
-def _opened(data: bytes, limits: Limits) -> Iterator[Image.Image]:
-    """The opened but not yet decoded picture; whatever a decoder raises in the block becomes an ImageError."""
-    _check_bytes(data, limits)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # For what a header hides: tiles and frames larger than the canvas. The canvas itself is checked below.
-        Image.MAX_IMAGE_PIXELS = limits.max_pixels
-        try:
-            with Image.open(io.BytesIO(data), formats=_openers(limits)) as image:
-                _check_header(image, limits)
-                yield image
-        except ImageError:
-            raise
-        except UnidentifiedImageError:
-            allowed = ", ".join(limits.formats)
-            raise UnsupportedImage(f"The file is no intact picture in one of the formats {allowed}.") from None
-        except (MemoryError, Image.DecompressionBombError):
-            raise ImageTooLarge("The picture does not fit into memory when decoded; make it smaller.") from None
-        except _DECODER_ERRORS as error:
-            raise UnreadableImage(f"The picture is damaged ({_one_line(error)}); replace the file.") from None
-
-
-def _check_bytes(data: bytes, limits: Limits) -> None:
-    if not data:
-        raise UnreadableImage("The file is empty; replace it.")
-    if len(data) > limits.max_file_bytes:
-        raise ImageTooLarge(
-            f"The file has {len(data):,} bytes and the limit is {limits.max_file_bytes:,}; "
-            "make it smaller or raise max_file_bytes."
-        )
-
-
-def _check_header(image: Image.Image, limits: Limits) -> None:
-    if image.format not in limits.formats:
-        raise UnsupportedImage(f"The format {image.format} is not among {', '.join(limits.formats)}.")
-    if image.width * image.height > limits.max_pixels:
-        raise ImageTooLarge(
-            f"The picture has {image.width} x {image.height} pixels and the limit is {limits.max_pixels:,}; "
-            "make it smaller or raise max_pixels."
-        )
-
-
-def _openers(limits: Limits) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_OPENED_AS.get(name, name) for name in limits.formats))
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 # --- upright RGB
@@ -181,7 +92,7 @@ def _upright_rgb(image: Image.Image, needed: Size) -> tuple[Image.Image, Size]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except _DECODER_ERRORS:
+    except DECODER_ERRORS:
         # Broken metadata beside intact pixels.
         return 1
 

@@ -62,7 +62,7 @@ class FailureMemory:
     @classmethod
     def from_settings(cls, settings: Settings, redis: Redis, library: str, fingerprint: str) -> FailureMemory:
         """Limits are those that a picture can run into."""
-        limits = (settings.formats, settings.max_file_bytes, settings.max_pixels, settings.batch_seconds)
+        limits = (*settings.picture_limits, settings.batch_seconds)
         return cls(redis, library, fingerprint, limits=repr(limits), days=settings.failure_days)
 
     @translated

@@ -71,6 +71,12 @@ class Settings(BaseSettings):
     )  # fmt: skip
     max_file_bytes: int = Field(default=256 * 2**20, ge=1)
     max_pixels: int = Field(default=128_000_000, ge=1)
+    #: Frames or pages, where the header says how many; the first alone is decoded.
+    max_frames: int = Field(default=100_000, ge=1)
+    #: Seconds after which a picture that is still not decoded ends its process; 0 for never.
+    picture_seconds: float = Field(default=30.0, ge=0, le=86_400)
+    #: Bytes by which a process may grow while it decodes; 0 for no bound. Linux only.
+    picture_memory: int = Field(default=4 * 2**30, ge=0, lt=2**63)
 
     # Batches
     #: Images in one batch at most; small folders get smaller batches so that every process has work.
@@ -122,6 +128,17 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @property
+    def picture_limits(self) -> tuple[tuple[str, ...], int, int, int, float, int]:
+        """What models.preprocess.Limits takes, in its order.
+
+        Without a bound of memory where another device than the CPU is used: its driver maps memory at any moment.
+        """
+        memory = self.picture_memory if self.providers == ("CPUExecutionProvider",) else 0
+        return (
+            self.formats, self.max_file_bytes, self.max_pixels, self.max_frames, self.picture_seconds, memory,
+        )  # fmt: skip
 
     @property
     def hard_limit(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
+from models import opening
 from models.errors import ImageTooLarge, InvalidLimits, UnreadableImage, UnsupportedImage
 from models.preprocess import FORMATS, Limits, prepare, thumbnail
 from models.spec import FeatureSpec, InputSpec, ModelSpec, PreprocessSpec
@@ -301,7 +302,9 @@ class Interrupted(Exception):
 
 
 @pytest.fixture
-def _interrupted_format() -> Iterator[None]:
+def _interrupted_format(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(opening, "PLUGINS", {"INTERRUPTED": ""})
+
     def interrupt(*_: object) -> Image.Image:
         raise Interrupted
 

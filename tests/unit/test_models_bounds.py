@@ -1,0 +1,304 @@
+"""What one picture may take: seconds and memory; shown in processes of their own where the process ends of it."""
+
+from __future__ import annotations
+
+import io
+import resource
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from models import opening
+from models.bounds import Clock, Memory, address_space
+from models.errors import ImageTooLarge, InvalidLimits
+from models.opening import FORMATS, Limits, opened
+from models.preprocess import prepare, thumbnail
+from tests.data import IMAGES, needs_shared_data
+from tests.services import ROOT
+from tests.specs import tiny_spec
+
+#: Seconds until a process must have ended, on a busy machine; far more than those that its pictures may take.
+END_SECONDS = 60.0
+MIB = 2**20
+
+
+def saved(picture: Image.Image, form: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, form, **options)
+    return out.getvalue()
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=END_SECONDS, check=False)
+
+
+# --- seconds
+
+HANGING = """
+import ctypes, io, sys, threading, time
+from PIL import Image
+from models import opening
+from models.preprocess import Limits, thumbnail
+
+WAYS = {
+    "in Python": lambda: time.sleep(600),
+    "in C, with Python's lock": lambda: ctypes.PyDLL(None).sleep(600),
+    "in a thread": lambda: time.sleep(600),
+}
+def hang(*_):
+    print("begun", flush=True)
+    WAYS[sys.argv[1]]()
+Image.register_open("HANGING", hang)
+opening.PLUGINS = {"HANGING": ""}
+limits = Limits(formats=("HANGING",), seconds=0.5)
+decode = lambda: thumbnail(b"anything", 8, limits)
+if sys.argv[1] == "in a thread":
+    thread = threading.Thread(target=decode)
+    thread.start()
+    thread.join()
+else:
+    decode()
+print("not reached")
+"""
+
+
+@pytest.mark.parametrize("way", ["in Python", "in C, with Python's lock", "in a thread"])
+def test_a_decoder_that_hangs_ends_its_process_wherever_it_hangs(way: str) -> None:
+    done = run(HANGING, way)
+    assert (done.returncode, done.stdout) == (1, "begun\n")
+    assert "in hang" in done.stderr, "where it hung is in the log"
+
+
+def test_a_file_that_keeps_a_real_decoder_busy_ends_its_process() -> None:
+    # Given a PPM with a comment of thirty megabytes, which Pillow reads byte by byte
+    program = """
+from models.preprocess import Limits, thumbnail
+picture = b"9 9 255 " + bytes(243)
+limits = Limits(seconds=0.3)
+thumbnail(b"P6 " + picture, 8, limits)
+print("begun", flush=True)
+thumbnail(b"P6 #" + b"c" * 30_000_000 + b"\\n" + picture, 8, limits)
+"""
+    # When it is opened, then the process ends in time
+    done = run(program)
+    assert (done.returncode, done.stdout) == (1, "begun\n")
+    assert "PpmImagePlugin" in done.stderr
+
+
+def test_the_clock_stops_with_the_picture_and_starts_anew_with_each() -> None:
+    program = """
+import time
+from models.bounds import CLOCK
+for _ in range(4):
+    with CLOCK.running(0.6):
+        time.sleep(0.2)
+time.sleep(1)
+print("alive")
+"""
+    done = run(program)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+def test_the_clock_runs_for_the_picture_that_began_first() -> None:
+    program = """
+import threading, time
+from models.bounds import CLOCK
+def slow():
+    with CLOCK.running(1.0):
+        time.sleep(600)
+threading.Thread(target=slow, daemon=True).start()
+while True:
+    with CLOCK.running(1.0):
+        time.sleep(0.01)
+"""
+    assert run(program).returncode == 1
+
+
+def test_no_seconds_are_no_limit() -> None:
+    clock = Clock()
+    with clock.running(0):
+        assert clock._deadlines == {}
+
+
+# --- memory
+
+needs_bounds = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="only Linux says how large a process is"
+)
+
+
+@needs_bounds
+def test_a_picture_that_wants_more_memory_is_too_large_and_the_next_one_is_not() -> None:
+    # Given a grey picture of 36 million pixels, which takes 144 MB more when it becomes RGB
+    data = saved(Image.new("L", (6000, 6000)), "PNG")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    # When it may take 64 MiB, then it is too large
+    with pytest.raises(ImageTooLarge, match="does not fit into memory"):
+        prepare(data, tiny_spec(), Limits(memory=64 * MIB))
+    # And the process is as free as before
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    assert prepare(data, tiny_spec(), Limits(memory=2048 * MIB)).width == 6000
+
+
+def test_what_a_picture_takes_at_least_is_asked_for_before_it_is_decoded() -> None:
+    data = saved(Image.new("RGB", (3000, 3000)), "PNG")
+    with pytest.raises(ImageTooLarge, match=r"takes 36,000,000 bytes of memory and more, and the limit is 10,485,760"):
+        prepare(data, tiny_spec(), Limits(memory=10 * MIB))
+
+
+@needs_bounds
+def test_pictures_in_several_threads_share_one_bound_that_ends_with_the_last() -> None:
+    # Given two threads that decode at once
+    memory, before = Memory(), resource.getrlimit(resource.RLIMIT_AS)
+    inside, first_ended = threading.Barrier(3), threading.Event()
+
+    def decode(last: bool) -> None:
+        with memory.bound(512 * MIB):
+            inside.wait(END_SECONDS)
+            if last:
+                first_ended.wait(END_SECONDS)
+
+    threads = [threading.Thread(target=decode, args=(last,)) for last in (False, True)]
+    for thread in threads:
+        thread.start()
+    inside.wait(END_SECONDS)
+    threads[0].join()
+    # When the first has ended, then the bound still holds
+    bound = resource.getrlimit(resource.RLIMIT_AS)
+    first_ended.set()
+    threads[1].join()
+    assert 512 * MIB < bound[0] < address_space() + 8192 * MIB
+    # And with the last it is gone
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+@needs_bounds
+def test_a_limit_that_the_process_has_already_is_not_raised() -> None:
+    program = """
+import resource
+from models.bounds import MEMORY, address_space
+own = address_space() + 2**28
+resource.setrlimit(resource.RLIMIT_AS, (own, resource.RLIM_INFINITY))
+with MEMORY.bound(2**40):
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == own
+assert resource.getrlimit(resource.RLIMIT_AS)[0] == own
+"""
+    done = run(program)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_shared_data
+@needs_bounds
+def test_a_bomb_is_refused_before_its_pixels_are_there() -> None:
+    # Given 57 bytes that stand for 151 million pixels
+    file = IMAGES / "odd-pillow" / "l2rgb_read.bmp"
+    assert file.stat().st_size == 57
+    # When they are decoded in a process of their own, without a bound of memory
+    program = """
+import resource, sys
+from pathlib import Path
+from models.errors import ImageTooLarge
+from models.preprocess import Limits, thumbnail
+data, limits = Path(sys.argv[1]).read_bytes(), Limits(memory=0)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+try:
+    thumbnail(data, 96, limits)
+except ImageTooLarge:
+    print(peak() - before)
+"""
+    # Then nothing was taken for them: less than a hundredth of a byte a pixel
+    done = run(program, str(file))
+    assert int(done.stdout) < 1024, done.stderr
+
+
+# --- frames
+
+
+@pytest.mark.parametrize("form", ["WEBP", "AVIF", "PNG", "MPO"])
+def test_a_header_that_states_too_many_frames_is_refused(form: str) -> None:
+    frames = [Image.new("RGB", (16, 16), (40 * number, 0, 0)) for number in range(4)]
+    data = saved(frames[0], form, save_all=True, append_images=frames[1:])
+    assert prepare(data, tiny_spec(), Limits(max_frames=4)).width == 16
+    with pytest.raises(ImageTooLarge, match="holds 4 pictures and the limit is 3"):
+        prepare(data, tiny_spec(), Limits(max_frames=3))
+
+
+@pytest.mark.parametrize(("form", "count"), [("GIF", 20_000), ("TIFF", 5_000)])
+def test_frames_after_the_first_are_not_walked_through(form: str, count: int) -> None:
+    # Given a file whose later frames are rubbish
+    frames = [Image.new("P", (9, 9), number) for number in (1, 2)]
+    data = saved(frames[0], form, save_all=True, append_images=frames[1:]) + b"\x2c\xff" * count
+    # When it is opened, then only as much of it was read as the first frame takes
+    with opened(data, Limits()) as picture:
+        picture.load()
+        assert picture.tell() == 0
+        if form == "GIF":
+            assert picture._n_frames is None  # type: ignore[attr-defined]
+
+
+# --- plugins
+
+
+def test_a_fresh_process_loads_the_wanted_plugins_and_no_other() -> None:
+    program = """
+import io, sys
+from PIL import Image
+from models.preprocess import Limits, thumbnail
+limits = Limits()
+out = io.BytesIO()
+Image.new("RGB", (9, 9)).save(out, "PNG")
+thumbnail(out.getvalue(), 8, limits)
+try:
+    thumbnail(b"%!PS-Adobe-3.0 EPSF-3.0", 8, limits)
+except Exception as error:
+    print(type(error).__name__)
+print(*sorted(Image.OPEN))
+print([name for name in sys.modules if "Eps" in name])
+"""
+    said = run(program).stdout.splitlines()
+    # DIB comes with BMP; MPO files are opened as JPEG
+    expected = sorted({"DIB", "JPEG", *FORMATS} - {"MPO"})
+    assert said == ["UnsupportedImage", " ".join(expected), "[]"]
+
+
+def test_a_format_beside_the_usual_can_be_asked_for_and_one_that_runs_a_program_cannot() -> None:
+    assert thumbnail(saved(Image.new("RGB", (9, 9)), "TGA"), 8, Limits(formats=("TGA",)))
+    for name in ("EPS", "WMF", "PDF"):
+        with pytest.raises(InvalidLimits, match=f"No format {name!r} is opened here; choose among AVIF, BMP"):
+            Limits(formats=("PNG", name))
+
+
+# --- silence
+
+
+def test_silence_ends_with_the_last_of_several_threads() -> None:
+    # Given two pictures that are open at once and end in the order in which they began
+    data = saved(Image.new("RGB", (9, 9)), "PNG")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        filters = list(warnings.filters)
+        one, other = opened(data, Limits()), opened(data, Limits())
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        warnings.warn("of a decoder", stacklevel=1)  # raises if it is heard
+        other.__exit__(None, None, None)
+        # Then warnings are what they were
+        assert warnings.filters == filters
+    assert opening._QUIET._pictures == 0
+
+
+def test_the_bounds_cost_next_to_nothing() -> None:
+    begun, clock, memory = time.perf_counter(), Clock(), Memory()
+    for _ in range(100):
+        with clock.running(30), memory.bound(2**30):
+            pass
+    assert time.perf_counter() - begun < 2, "each picture pays for it"
