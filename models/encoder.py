@@ -6,8 +6,10 @@ survive one.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import graph, weights
-from models.errors import InferenceFailed, InvalidSpec, NoVector, ProviderUnavailable
+from models.errors import InferenceFailed, InvalidSpec, NoVector, OutOfDeviceMemory, ProviderUnavailable
 from models.preprocess import Limits, Picture, prepare
+from models.providers import CPU as CPU
+from models.providers import CUDA, TENSORRT, Device, Provider, is_out_of_memory, with_options
 from models.spec import ModelSpec
 
 # ONNX Runtime sends usage data by default since 1.32; this must be set before it is loaded.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
-CPU: Final = "CPUExecutionProvider"
+logger = logging.getLogger(__name__)
+
 #: ONNX Runtime's scale: 3 is errors only.
 _ERRORS_ONLY: Final = 3
 _DTYPES: Final = {"tensor(uint8)": "uint8", "tensor(float16)": "float16", "tensor(float)": "float32"}
@@ -43,21 +48,30 @@ class Encoder:
         cpu_fallback: bool = False,
         threads: int = 1,
         limits: Limits | None = None,
+        device: Device | None = None,
+        most: int = 32,
     ) -> None:
         """Load `file`, check it against `spec` and run it once.
 
-        The first of `providers` must be the one that runs, unless `cpu_fallback`. Raises ModelError.
+        The first of `providers` must be the one that runs, unless `cpu_fallback`. `device` is what an accelerator is
+        told, and `most` the pictures of a run that TensorRT gets ready for. Raises ModelError.
         """
         self.spec = spec
         self.limits = limits or Limits()
         model = graph.cut_at(weights.read(spec, file), spec.feature.tensor, weights.read_external(spec, file))
-        self._session = open_session(model, _usable(providers, cpu_fallback), threads)
+        names = _usable(providers, cpu_fallback)
+        shapes = {spec.input.tensor: _shape(spec)}
+        self._session = open_session(model, with_options(names, device or Device(), shapes, most), threads)
         #: The execution provider that runs.
         self.provider: str = self._session.get_providers()[0]
         if self.provider != providers[0] and not cpu_fallback:
             raise _unavailable(providers[0], f"ONNX Runtime fell back to {self.provider}")
         #: Pictures that one run takes: a number if the model's batch axis is fixed, else None.
         self.fixed_batch = _check_input(self._session, spec)
+        #: Pictures that one run takes since the device had no memory for more; none before that.
+        self.fits: int | None = None
+        # An accelerator chooses or compiles kernels for each new shape: so there are few, and `most` is the last.
+        self._most = most if self.provider != CPU else None
         self._warm_up()
 
     def prepare(self, data: bytes) -> Picture:
@@ -69,18 +83,43 @@ class Encoder:
 
         Raises InferenceFailed if the session itself fails.
         """
-        return [_unit(row) for chunk in self._chunks(pictures) for row in self._run(chunk)]
+        arrays = [picture.array for picture in pictures]
+        vectors: list[Vector | NoVector] = []
+        while len(vectors) < len(arrays):
+            start = len(vectors)
+            step = self.fixed_batch or self.fits or len(arrays)
+            vectors += self._encoded(np.stack(arrays[start : start + step]))
+        return vectors
 
-    def _chunks(self, pictures: Sequence[Picture]) -> Iterator[NDArray[Any]]:
-        step = self.fixed_batch or max(1, len(pictures))
-        for start in range(0, len(pictures), step):
-            yield np.stack([picture.array for picture in pictures[start : start + step]])
+    def time(self, size: int) -> float:
+        """Seconds for one run of `size` blank pictures; raises OutOfDeviceMemory if they do not fit."""
+        batch = np.zeros((size, *_shape(self.spec)), self.spec.input.dtype)
+        began = time.perf_counter()
+        self._run(batch)
+        return time.perf_counter() - began
+
+    def _encoded(self, batch: NDArray[Any]) -> list[Vector | NoVector]:
+        """As much of the batch as fits on the device, from its beginning; half as much is tried until it does."""
+        while True:
+            try:
+                return [_unit(row) for row in self._run(batch)]
+            except OutOfDeviceMemory:
+                if len(batch) == 1 or self.fixed_batch:
+                    raise
+                self.fits = len(batch) // 2
+                logger.warning(
+                    "The device has no memory for %d pictures of %s at once; it gets %d from now on: lower"
+                    " IMAGEFLEET_MICRO_BATCH or the number of processes that share it.",
+                    len(batch), self.spec.name, self.fits,
+                )  # fmt: skip
+                batch = batch[: self.fits]
 
     def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """[n, ...] to [n, dimension], not yet normalised."""
         count = len(batch)
-        if self.fixed_batch:
-            batch = np.concatenate([batch, np.zeros((self.fixed_batch - count, *batch.shape[1:]), batch.dtype)])
+        places = self.fixed_batch or (_even(count, self.fits or self._most) if self._most else count)
+        if places > count:
+            batch = np.concatenate([batch, np.zeros((places - count, *batch.shape[1:]), batch.dtype)])
         features = run(self._session, self.spec.feature.tensor, {self.spec.input.tensor: batch}, self.spec.name)
         return _pooled(features[:count].astype(np.float32, copy=False), self.spec)
 
@@ -92,7 +131,7 @@ class Encoder:
 # --- the session
 
 
-def open_session(model: bytes, providers: Sequence[str], threads: int) -> Any:
+def open_session(model: bytes, providers: Sequence[Provider], threads: int) -> Any:
     """An InferenceSession set up as all of ours are: quiet, without telemetry, with no idle thread that spins."""
     onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
@@ -118,7 +157,8 @@ def run(session: Any, output: str, feeds: Mapping[str, NDArray[Any]], model: str
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime"):
             raise
-        raise InferenceFailed(f"The model {model} failed ({_one_line(error)}); see its file.") from None
+        kind = OutOfDeviceMemory if is_out_of_memory(str(error)) else InferenceFailed
+        raise kind(f"The model {model} failed ({_one_line(error)}); see its file.") from None
     return np.asarray(features)
 
 
@@ -134,7 +174,7 @@ def _usable(providers: Sequence[str], cpu_fallback: bool) -> list[str]:
     available = onnxruntime.get_available_providers()
     if providers[0] not in available and not cpu_fallback:
         raise _unavailable(providers[0], f"this ONNX Runtime has {', '.join(available)}")
-    if "CUDAExecutionProvider" in providers and hasattr(onnxruntime, "preload_dlls"):
+    if {CUDA, TENSORRT} & set(providers) and hasattr(onnxruntime, "preload_dlls"):
         # Finds the CUDA libraries that came as packages.
         onnxruntime.preload_dlls()
     return list(dict.fromkeys([*(name for name in providers if name in available), CPU]))
@@ -144,6 +184,12 @@ def _unavailable(provider: str, why: str) -> ProviderUnavailable:
     return ProviderUnavailable(
         f"{provider} cannot be used here: {why}; install what it needs, or set another provider, or allow the CPU."
     )
+
+
+def _even(count: int, most: int) -> int:
+    """The next power of two that is not below `count`, or `most` where that comes first."""
+    places = 1 << (count - 1).bit_length()
+    return places if count > most else min(places, most)
 
 
 def _check_input(session: Any, spec: ModelSpec) -> int | None:

@@ -7,12 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models import check, weights
+from models.batch_size import FILE, Remembered
 from models.encoder import Encoder
 from models.errors import TextError
 from models.preprocess import Limits
 from models.spec import ModelSpec, find
-from workers.contract import search_queue
-from workers.settings import Settings
+from workers import devices
+from workers.contract import index_queue, search_queue
+from workers.settings import Settings, state_dir
 from workers.store import Vector
 
 if TYPE_CHECKING:
@@ -35,6 +37,14 @@ class HeldModels:
         self.limits = Limits(*settings.picture_limits)
         self._specs = {name: find(name, settings.model_dir) for name in names}
         self._encoders = {name: _encoder(spec, settings, self.limits) for name, spec in self._specs.items()}
+        #: Of this process.
+        self.decode_threads = devices.decode_threads(settings)
+        remembered = Remembered(state_dir() / FILE)
+        self._sizes = {
+            name: devices.micro_batch(encoder, settings, remembered)
+            for name, encoder in self._encoders.items()
+            if index_queue(name) in queues
+        }
         self._readers = {
             name: _reader(spec, settings)
             for name, spec in self._specs.items()
@@ -51,6 +61,20 @@ class HeldModels:
         """Raises NotServed."""
         return self._encoders[self.spec(model).name]
 
+    @property
+    def models(self) -> list[str]:
+        return list(self._specs)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs; of several the first."""
+        return next(iter(self._encoders.values())).provider
+
+    def micro_batch(self, model: str) -> int:
+        """Pictures that go through the session together, no more than the device had memory for; raises NotServed."""
+        size = self._sizes.get(self.spec(model).name, devices.ON_CPU)
+        return min(size, self.encoder(model).fits or size)
+
     def read(self, model: str, text: str) -> Vector:
         """The unit vector of a text; raises TextError if the model reads none."""
         if model not in self._readers:
@@ -61,6 +85,7 @@ class HeldModels:
 def _encoder(spec: ModelSpec, settings: Settings, limits: Limits) -> Encoder:
     """Whose vectors are the specification's; raises ModelError, CheckFailed among them."""
     make = partial(Encoder, providers=settings.providers, cpu_fallback=settings.cpu_fallback, threads=settings.threads)
+    make = partial(make, device=settings.device, most=devices.most(settings))
     return check.held(make(spec, weights.locate(spec, settings.model_dir), limits=limits))
 
 

@@ -17,9 +17,10 @@ from typing import cast
 from models import preprocess
 from models.errors import ModelError
 from models.spec import ModelSpec, find
-from workers import audit, batch, pipeline
+from workers import audit, batch, devices, pipeline
 from workers.app import app, send_batch
 from workers.checks import CheckAnswer, CheckRequest, WhyAnswer, WhyRequest
+from workers.clocks import Clocks
 from workers.contract import (
     Answer,
     BatchMessage,
@@ -74,6 +75,7 @@ class Runtime:
     def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
         """Raises ModelError if a model that `queues` name cannot be used on this machine."""
         self._settings = settings
+        self._clocks = Clocks()
         self._held = HeldModels(settings, queues)
         self._root = ImageRoot(settings.image_root, settings.max_file_bytes)
         self._store = MilvusStore.from_settings(settings)
@@ -92,12 +94,14 @@ class Runtime:
 
     def index(self, message: BatchMessage, *, redelivered: bool) -> str:
         """Take one batch through its life; returns what became of it."""
+        self._clocks.switch("queue")  # a time limit may have struck where the last batch left its stage
         return batch.run(message, self._context, redelivered=redelivered)
 
     def search(self, request: SearchRequest) -> SearchAnswer:
         """Answer every query, if only with the sentence that says why there are no hits."""
         try:
-            answers = self._search(request)
+            with self._clocks.during("search"):
+                answers = self._search(request)
         except (StoreError, ModelError, NotServed) as error:
             answers = [Answer(query=query.name, error=str(error)) for query in request.queries]
         return SearchAnswer(model=request.model, library=request.library, answers=answers)
@@ -187,16 +191,20 @@ class Runtime:
         def collection() -> Collection:
             return cast(Collection, self._store.collection(begun.library, spec, create=True))
 
+        with self._clocks.during("store"):
+            into = waiter(collection)
         return pipeline.index_batch(
             begun.images,
             encoder=self._held.encoder(begun.model),
-            collection=waiter(collection),
+            collection=into,
             root=self._root,
             recall=self._memory(begun.library, begun.model).recall,
             retry_failed=begun.retry_failed,
             patience=waiter,
-            micro_batch=self._settings.micro_batch,
+            micro_batch=self._held.micro_batch(begun.model),
+            decode_threads=self._held.decode_threads,
             beat=beat,
+            clocks=self._clocks,
         )
 
     def _is_sound(self, model: str) -> bool:
@@ -237,6 +245,7 @@ _current: Runtime | None = None
 def start(settings: Settings, queues: Sequence[str]) -> None:
     """Make this process's runtime, once; raises ModelError."""
     global _current
+    devices.take_one(os.environ, devices.pool_number())
     _current = Runtime(settings, queues)
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -15,11 +15,26 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from models.providers import CudnnSearch, Device
 from models.spec import Name
 from workers.contract import BATCH_MAX, LIBRARY_PATTERN
 
 #: Written by the local stack into the state folder: addresses and the password of what it runs.
 STACK_FILE = "stack.json"
+
+
+def _number_or_auto(value: Any) -> Any:
+    """One rule, so that a wrong value gets one sentence."""
+    text = str(value).strip().lower()
+    if value is None or text in ("auto", "0"):
+        return None if value is None else "auto"
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MICRO_BATCH_MAX:
+        raise ValueError(f"give a number from 1 to {MICRO_BATCH_MAX}, or `auto`")
+    return int(text)
+
+
+MICRO_BATCH_MAX = 1024
+MicroBatch = Annotated[int | Literal["auto"] | None, BeforeValidator(_number_or_auto)]
 
 
 class SettingsError(Exception):
@@ -59,10 +74,24 @@ class Settings(BaseSettings):
     providers: Annotated[tuple[str, ...], NoDecode] = ("CPUExecutionProvider",)
     #: Whether a worker may run on the CPU when the provider asked for is not there.
     cpu_fallback: bool = False
+    #: Number of the accelerator, among those that a process sees.
+    device_id: int = Field(default=0, ge=0, le=1023)
+    #: Bytes of its memory that one session may take; 0 for all there are.
+    device_memory: int = Field(default=0, ge=0, lt=2**63)
+    #: How cuDNN finds the algorithm of a convolution; the first is slow to start and quick to run.
+    cudnn_search: CudnnSearch = "EXHAUSTIVE"
+    #: Whether TensorRT may compute in half precision.
+    tensorrt_fp16: bool = False
+    #: Where TensorRT keeps the engines that it builds.
+    tensorrt_cache: Path = Field(default_factory=lambda: state_dir() / "tensorrt")
     #: Threads inside one session run.
     threads: int = Field(default=1, ge=1, le=256)
-    #: Images that go through the session together.
-    micro_batch: int = Field(default=16, ge=1, le=1024)
+    #: Images that go through the session together; 0 or `auto` for the size that is measured to be best. By default 16
+    #: on the CPU, measured with CUDA, and 32 elsewhere.
+    micro_batch: MicroBatch = None
+    #: Threads of each process that decode the next micro-batch while the session runs; 0 for none, and by default none
+    #: on the CPU, where the cores have work, and as many as cores, 8 at most, elsewhere.
+    decode_threads: int | None = Field(default=None, ge=0, le=64)
 
     # Limits on one image
     #: Pillow formats that are decoded; none that runs another program.
@@ -124,7 +153,7 @@ class Settings(BaseSettings):
             raise ValueError("the list is empty")
         return tuple(dict.fromkeys(value))
 
-    @field_validator("image_root", "model_dir")
+    @field_validator("image_root", "model_dir", "tensorrt_cache")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
@@ -139,6 +168,11 @@ class Settings(BaseSettings):
         return (
             self.formats, self.max_file_bytes, self.max_pixels, self.max_frames, self.picture_seconds, memory,
         )  # fmt: skip
+
+    @property
+    def device(self) -> Device:
+        """What an accelerator is told."""
+        return Device(self.device_id, self.device_memory, self.cudnn_search, self.tensorrt_fp16, self.tensorrt_cache)
 
     @property
     def hard_limit(self) -> int:

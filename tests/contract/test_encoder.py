@@ -15,7 +15,7 @@ from models.encoder import Encoder as RealEncoder
 from models.errors import ImageError, NoVector
 from tests.fake_encoder import BLANK, BROKEN, FakeEncoder
 from tests.tiny_models import tiny
-from workers.pipeline import Encoder
+from workers.embedding import Encoder
 
 
 class Case(NamedTuple):

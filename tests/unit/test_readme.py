@@ -13,11 +13,13 @@ from tests.acceptance import test_guarantees
 from workers.settings import Settings, state_dir
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-ROWS = dict(re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\|", README, re.MULTILINE))
+ROWS = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]*)`)? ?\|", README, re.MULTILINE))
 
 
 def written(value: Any) -> str:
-    """A default as one would write it into a variable."""
+    """A default as one would write it into a variable; an empty one counts as not there."""
+    if value is None:
+        return ""
     if hasattr(value, "get_secret_value"):
         return str(value.get_secret_value())
     if isinstance(value, tuple):
