@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -78,15 +79,11 @@ def of_paths(paths: Iterable[str], root: Path, folders: tuple[str, ...]) -> Sour
 
 def batches(images: Iterable[Image], largest: int) -> Iterator[list[Image]]:
     """Cut into batches that grow up to `largest` images, so that a small folder keeps all processes busy."""
-    size, made, batch = min(FIRST_BATCH, largest), 0, list[Image]()
-    for image in images:
-        batch.append(image)
-        if len(batch) >= size:
-            yield batch
-            batch, made = [], made + 1
-            size = min(largest, FIRST_BATCH * 2 ** min(made // BATCHES_PER_SIZE, 16))
-    if batch:
+    size, made, rest = min(FIRST_BATCH, largest), 0, iter(images)
+    while batch := list(islice(rest, size)):
         yield batch
+        made += 1
+        size = min(largest, FIRST_BATCH * 2 ** min(made // BATCHES_PER_SIZE, 16))
 
 
 def _for_show(folders: tuple[str, ...]) -> tuple[str, ...]:

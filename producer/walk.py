@@ -1,4 +1,7 @@
-"""Walking folders: sorted, lazily, without loops; what is passed over is counted by its reason."""
+"""Walking folders: sorted, lazily, without loops; what is passed over is counted by its reason.
+
+Memory is the names of one folder, of at most PART_MAX files at a time, and the folders that are still to be walked.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from workers.contract import PATH_MAX, Image
 
@@ -28,6 +32,10 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
 REASONS_MAX = 50
 #: Unreadable folders that are remembered by name.
 NAMED_MAX = 20
+#: Names that are held and sorted together; a larger folder comes in several parts, so that memory stays flat.
+PART_MAX = 100_000
+#: Bytes; longer than a name can be on any file system.
+NAME_MAX = 1024
 _PLAIN_SUFFIX = re.compile(r"\.[a-z0-9_~+-]{1,10}")
 
 
@@ -81,9 +89,11 @@ class Walk:
             folder = stack.pop()
             if not self._first_time(folder):
                 continue
-            entries = self._entries(folder)
-            yield from self._files(entries)
-            stack += [entry.path for entry in reversed(entries) if _is_folder(entry)]
+            before = folder if folder.endswith("/") else f"{folder}/"
+            folders: list[str] = []
+            for names in self._parts(folder, folders):
+                yield from self._images(before, names)
+            stack += [before + name for name in reversed(_in_order(folders))]
 
     def _first_time(self, folder: str) -> bool:
         """Only the folders that were asked for can be met twice."""
@@ -93,34 +103,53 @@ class Walk:
             self._begun.add(folder)
         return True
 
-    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+    def _parts(self, folder: str, folders: list[str]) -> Iterator[list[str]]:
+        """Names of the images in a folder, sorted, PART_MAX at a time; its folders are added to `folders`."""
         try:
             with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
+                while (first := next(found, None)) is not None:
+                    part = chain([first], islice(found, PART_MAX - 1))
+                    yield _in_order(self._sift(folder, part, folders))
         except OSError as error:
             self._skipped.cannot_read(folder, error)
-            return []
-        hidden = sum(entry.name.startswith(".") for entry in entries)
-        if hidden:
-            self._skipped.reasons["hidden"] += hidden
-        return [entry for entry in entries if not entry.name.startswith(".")]
 
-    def _files(self, entries: Iterable[os.DirEntry[str]]) -> Iterator[Image]:
+    def _sift(self, folder: str, entries: Iterable[os.DirEntry[str]], folders: list[str]) -> list[str]:
+        """One pass for all: what is done here is done for each of millions of files."""
+        names: list[str] = []
+        hidden, suffixes = 0, self._suffixes
+        roomy = 4 * len(folder) + NAME_MAX < PATH_MAX
         for entry in entries:
-            if _is_folder(entry):
-                continue
-            reason = reason_to_skip(entry, self._suffixes)
-            if reason is None:
-                yield self._image(entry)
+            name = entry.name
+            if name[0] == ".":
+                hidden += 1
+            elif roomy and name[name.rfind(".") :].lower() in suffixes and entry.is_file(follow_symlinks=False):
+                names.append(name)
+            elif _is_folder(entry):
+                folders.append(name)
+            elif (reason := reason_to_skip(entry, suffixes)) is None:
+                names.append(name)
             else:
                 self._skipped.count(reason)
+        if hidden:
+            self._skipped.reasons["hidden"] += hidden
+        return names
 
-    def _image(self, entry: os.DirEntry[str]) -> Image:
-        try:
-            found = entry.stat()
-        except OSError:
-            return Image(entry.path[self._prefix :], 0, 0)
-        return Image(entry.path[self._prefix :], found.st_size, found.st_mtime_ns)
+    def _images(self, before: str, names: Iterable[str]) -> Iterator[Image]:
+        """`before`: the folder, with the slash behind it. Sizes are looked up as they are wanted, not before."""
+        inside = before[self._prefix :]
+        for name in names:
+            try:
+                found = os.stat(before + name)  # noqa: PTH116
+            except OSError:
+                yield Image(inside + name, 0, 0)
+            else:
+                yield Image(inside + name, found.st_size, found.st_mtime_ns)
+
+
+def _in_order(names: list[str]) -> list[str]:
+    """Sorted by their bytes, in place; for plain names that is the order of their characters, which is found sooner."""
+    names.sort(key=None if all(map(str.isascii, names)) else os.fsencode)
+    return names
 
 
 def suffixes_of(formats: Iterable[str]) -> frozenset[str]:

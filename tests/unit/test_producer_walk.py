@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from producer import walk as walking
 from producer.errors import FolderMissing, FolderUnreadable, NothingFound, OutsideImageRoot
 from producer.feeding import nothing_found
 from producer.sources import Source, of_folders
@@ -49,6 +50,27 @@ def test_images_come_sorted_by_folder_with_their_size_and_time(root: Path, walk:
 
     assert [image.path for image in found] == ["a.png", "c.JPG", "a/z.webp", "b/1.jpg", "b/2.jpg"]
     assert found[0] == ("a.png", 7, 1_234_567_891)
+
+
+def test_names_that_are_no_plain_ones_are_sorted_by_their_bytes(root: Path, walk: Walk) -> None:
+    names = [b"z.jpg", "\u00e9.jpg".encode(), "\U0001f600.jpg".encode(), b"\xff.jpg"]
+    put(root, *map(os.fsdecode, reversed(names)))
+
+    assert [os.fsencode(path) for path in paths(walk())] == names
+
+
+def test_a_huge_folder_comes_in_parts_and_nothing_of_it_is_missed(
+    root: Path, walk: Walk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "PART_MAX", 3)
+    put(root, *(f"{number}.jpg" for number in range(10)), "notes.txt", ".hidden", "a/1.jpg", "b/1.jpg")
+
+    source = walk()
+    found = paths(source)
+
+    assert sorted(found[:10]) == [f"{number}.jpg" for number in range(10)]
+    assert found[10:] == ["a/1.jpg", "b/1.jpg"]
+    assert source.skipped.reasons == {".txt": 1, "hidden": 1}
 
 
 def test_hidden_ones_and_other_suffixes_are_counted_not_found(root: Path, walk: Walk) -> None:
