@@ -1,7 +1,7 @@
 # What one does with imagefleet. Each target makes the environment that it needs (in .venv, without root) and says so.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults test-export lint types bench lock environment environment-dev
+.PHONY: help demo up test test-faults fuzz test-export lint types bench lock environment environment-dev
 
 PYTHON_HERE := .venv/bin/python
 IMAGEFLEET := .venv/bin/imagefleet
@@ -15,6 +15,7 @@ help:
 	@echo 'make up               start everything on this machine; Ctrl-C stops it'
 	@echo 'make test             all tests; ARGS="-k ledger" for some'
 	@echo 'make test-faults      every fault of docs/reliability.md (40 minutes); ARGS="-k redis" for some'
+	@echo 'make fuzz             10,000 damaged files through a real worker; IMAGEFLEET_FUZZ_SEED=7 for one run again'
 	@echo 'make test-export      exports of Keras and PyTorch models, in an environment of its own (6 GB, 10 minutes)'
 	@echo 'make lint types       style, import rules, types'
 	@echo 'make bench            figures: images per second, seconds per search'
@@ -42,6 +43,11 @@ test: environment-dev
 
 test-faults: environment-dev
 	@$(PYTHON_HERE) -m pytest tests/faults $(ARGS)
+
+# A seed of its own each time, which is said first.
+fuzz: environment-dev
+	@IMAGEFLEET_FUZZ_FILES=$${IMAGEFLEET_FUZZ_FILES:-10000} IMAGEFLEET_FUZZ_SEED=$${IMAGEFLEET_FUZZ_SEED:-random} \
+	$(PYTHON_HERE) -m pytest -s tests/integration/test_fuzzed_files.py $(ARGS)
 
 # PyTorch takes gigabytes, so these tests have an environment of their own.
 test-export:

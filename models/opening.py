@@ -7,6 +7,7 @@ decoding takes is bounded (see models.bounds).
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
 import struct
@@ -14,8 +15,9 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -78,6 +80,20 @@ def _load_plugin(name: str) -> None:
         importlib.import_module(f"PIL.{PLUGINS[name]}")
     if _OPENED_AS.get(name, name) not in Image.OPEN:
         raise InvalidLimits(f"This Pillow was built without {name}; leave it out.")
+    if name == "TIFF":
+        _hush_libtiff()
+
+
+def _hush_libtiff() -> None:
+    """libtiff writes to standard error what it thinks of a file: thousands of lines for one, if its maker likes.
+
+    Pillow has no switch for it, so the library that it loaded is asked itself; where that cannot be found, it talks.
+    """
+    with suppress(OSError, AttributeError):
+        mapped = {line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()}
+        for file in mapped:
+            if Path(file).name.startswith("libtiff"):
+                ctypes.CDLL(file).TIFFSetErrorHandler(None)
 
 
 @contextmanager
