@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "failures": ("producer.job_commands", "failures"),
     "retry": ("producer.index_commands", "retry"),
     "cancel": ("producer.job_commands", "cancel"),
+    "workers": ("producer.worker_commands", "workers"),
     "prune": ("producer.prune_command", "prune"),
     "audit": ("producer.audit_commands", "audit"),
     "why": ("producer.audit_commands", "why"),

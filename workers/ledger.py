@@ -11,6 +11,7 @@
 | `leases` | sorted set | `ID:N` -> deadline, Redis' seconds since the epoch | the batch is accounted for |
 | `waiting` | sorted set | what workers wait for -> time until which that is believed | a worker's next look |
 | `nodes` | sorted set | worker node -> when it last said that it lives; see `workers.nodes` | a few seconds |
+| `workers`, `worker:...` | sorted set, strings | processes and their figures; see `workers.presence` | 30 seconds |
 | `reconciler` | string | who looks for lapsed leases now | a few seconds |
 | `heard` | string | empty; that Redis takes writes, for `workers.hearing` | a minute |
 

@@ -73,6 +73,7 @@ MISTAKES = {
     "index pics": "Redis does not answer (",
     "status": "Redis does not answer (",
     "jobs --limit 0": "limit is 0 and must be from 1 to 10,000.",
+    "workers": "Redis does not answer (",
     "cancel abc": "Redis does not answer (",
     "prune pics --yes": "Redis does not answer (",
     "search pics/a.jpg": "Redis does not answer (",
