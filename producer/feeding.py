@@ -41,6 +41,8 @@ class Feeder:
         self._ledger = ledger
         self._send = send
         self._settings = settings
+        #: Batches that each job may open before it is looked at again; what is open only becomes less meanwhile.
+        self._room: dict[str, int] = {}
 
     def feed(self, source: Source, specs: Sequence[JobSpec], started: Started | None = None) -> list[str]:
         """Queue all images of the source for each of the jobs; returns when they are queued, not when they are indexed.
@@ -76,14 +78,20 @@ class Feeder:
 
     def _queue(self, job: str, model: str, images: Sequence[Image]) -> bool:
         """Queue one batch when there is room; False if the job was cancelled."""
-        while patiently(partial(self._ledger.open_batches, job)) >= self._settings.max_open_batches:
-            time.sleep(ROOM_CHECK)
+        self._wait_for_room(job)
         number = patiently(partial(self._ledger.open_batch, job, images, uuid.uuid4().hex))
         if number is None:
             return False
         message = BatchMessage(job=job, batch=number, count=len(images))
         patiently(partial(self._send, model, message))
         return True
+
+    def _wait_for_room(self, job: str) -> None:
+        while self._room.get(job, 0) <= 0:
+            self._room[job] = self._settings.max_open_batches - patiently(partial(self._ledger.open_batches, job))
+            if self._room[job] <= 0:
+                time.sleep(ROOM_CHECK)
+        self._room[job] -= 1
 
     def _close(self, jobs: Sequence[str], source: Source, whole: bool) -> None:
         for job in jobs:

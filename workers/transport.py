@@ -77,10 +77,19 @@ class _Envelope(_Strict):
 
 
 class Channel(redis.Channel):
-    """A channel that passes over what is not JSON, and counts how often it asked for messages."""
+    """A channel that passes over what is not JSON, counts how often it asked for messages, and keeps its client."""
 
     #: By all channels of this process.
     asked = 0
+    _waiting_client: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """kombu makes a client for each message that it sends, which takes as long as sending it; one is enough."""
+        if asynchronous:
+            return super()._create_client(asynchronous)  # type: ignore[no-untyped-call]
+        if self._waiting_client is None or self._waiting_client.connection_pool is not self.pool:
+            self._waiting_client = super()._create_client()  # type: ignore[no-untyped-call]
+        return self._waiting_client
 
     def _brpop_start(self, *args: Any, **options: Any) -> Any:
         Channel.asked += 1
