@@ -42,7 +42,7 @@ test: environment-dev
 	@$(PYTHON_HERE) -m pytest -m 'not slow' $(ARGS)
 
 test-faults: environment-dev
-	@$(PYTHON_HERE) -m pytest tests/faults $(ARGS)
+	@IMAGEFLEET_FAULT_SEED=$${IMAGEFLEET_FAULT_SEED:-random} $(PYTHON_HERE) -m pytest tests/faults $(ARGS)
 
 # A seed of its own each time, which is said first.
 fuzz: environment-dev

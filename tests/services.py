@@ -29,6 +29,11 @@ class Service:
     process: subprocess.Popen[bytes]
     log: Path
 
+    @property
+    def pids(self) -> list[int]:
+        """Of all that belongs to it."""
+        return [self.process.pid]
+
     def stop(self) -> int:
         """Ask it to end, wait for it and return its exit status; killed if it does not."""
         self.process.send_signal(signal.SIGTERM)

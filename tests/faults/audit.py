@@ -5,8 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from models import weights
 from models.encoder import Encoder
 from models.preprocess import Limits
 from models.spec import find
-from tests.faults.city import MODEL, QUEUE, City
+from tests.faults.city import City
 from workers.app import make_app
 from workers.ledger import JobState
 from workers.milvus import MilvusStore
@@ -30,7 +29,11 @@ REMAINS = (
     "imagefleet:job:????????????:failures",
     "imagefleet:failed:*",
     "imagefleet:waiting",  # cleared by the next look
+    "imagefleet:nodes",  # a word of each worker that lives
+    "imagefleet:workers",  # a word of each process that lives
+    "imagefleet:worker:*",  # expires
     "imagefleet:reconciler",  # expires
+    "imagefleet:heard",  # expires
     "_kombu.binding*",  # names of queues
     "celery-task-meta-*",  # results, and what became of messages for unknown tasks; expire
     "unacked_mutex",  # expires
@@ -42,18 +45,17 @@ def audit(city: City) -> None:
     jobs = {job: counted(city, job) for job in city.jobs}
     failures = {failure.path: failure.kind for job in city.jobs for failure in city.client.failures(job)}
     assert Counter(failures.values()) == Counter(dict(city.case.failed)), failures
-    with opened(city) as collection:
-        if not city.case.mended_by_indexing_again:
+    if not city.case.mended_by_indexing_again:
+        for collection in collections(city):
             check_rows(city, rows(collection), failures, jobs)
-        deliver_again(city)
-        assert {job: counted(city, job) for job in city.jobs} == jobs, "a second delivery was counted"
-        again = index_again(city)
-        present = rows(collection)
-    check_again(city, again, failures)
-    with opened(city) as collection:
+    deliver_again(city)
+    assert {job: counted(city, job) for job in city.jobs} == jobs, "a second delivery was counted"
+    for again in index_again(city):
+        check_again(city, again, failures)
+    for (_, model), collection in zip(city.places, collections(city), strict=True):
         present = rows(collection)
         assert set(present) == wanted(city, failures)
-        check_vectors(city, collection, present)
+        check_vectors(city, model, collection, present)
     check_redis(city)
 
 
@@ -87,16 +89,16 @@ def check_rows(
     assert len(present) >= most, (len(present), jobs)
 
 
-@contextmanager
-def opened(city: City) -> Iterator[Collection]:
-    """The collection, asked past the proxies."""
-    store = MilvusStore.from_settings(city.client.settings)
-    try:
-        collection = store.collection(city.fleet.library, find(MODEL, city.client.settings.model_dir), create=True)
-        assert collection is not None
-        yield collection
-    finally:
-        store.close()
+def collections(city: City) -> Iterator[Collection]:
+    """The collections of the case, in the order of its places; asked past the proxies."""
+    for library, model in city.places:
+        store = MilvusStore.from_settings(city.client.settings)
+        try:
+            collection = store.collection(library, find(model, city.client.settings.model_dir), create=True)
+            assert collection is not None
+            yield collection
+        finally:
+            store.close()
 
 
 def rows(collection: Collection) -> dict[str, Known]:
@@ -111,7 +113,7 @@ def rows(collection: Collection) -> dict[str, Known]:
     return by_path
 
 
-def check_vectors(city: City, collection: Collection, present: Mapping[str, Known]) -> None:
+def check_vectors(city: City, model: str, collection: Collection, present: Mapping[str, Known]) -> None:
     """What is stored for a path is what its file gives."""
     for path, known in present.items():
         file = city.root / path
@@ -119,20 +121,20 @@ def check_vectors(city: City, collection: Collection, present: Mapping[str, Know
         assert (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns), path
         stored = collection.vector(path)
         assert stored is not None
-        np.testing.assert_allclose(stored, embedded(file), atol=1e-4, err_msg=path)
+        np.testing.assert_allclose(stored, embedded(file, model), atol=1e-4, err_msg=path)
 
 
-def embedded(file: Path) -> np.ndarray:
-    encoder = the_encoder()
+def embedded(file: Path, model: str) -> np.ndarray:
+    encoder = encoder_of(model)
     (vector,) = encoder.encode([encoder.prepare(file.read_bytes())])
     assert isinstance(vector, np.ndarray)
     return vector
 
 
-@lru_cache(maxsize=1)
-def the_encoder() -> Encoder:
+@cache
+def encoder_of(model: str) -> Encoder:
     settings = Settings()
-    spec = find(MODEL, settings.model_dir)
+    spec = find(model, settings.model_dir)
     limits = Limits(settings.formats, settings.max_file_bytes, settings.max_pixels)
     return Encoder(spec, weights.locate(spec, settings.model_dir), limits=limits)
 
@@ -147,9 +149,9 @@ def deliver_again(city: City) -> None:
 
     def quiet() -> bool:
         with city.asked() as connection:
-            return not connection.exists(QUEUE, "unacked", "unacked_index")
+            return not connection.exists(*city.queues, "unacked", "unacked_index")
 
-    city.wait(quiet, "the queue and the unacknowledged messages being gone")
+    city.wait(quiet, "the queues and the unacknowledged messages being gone")
 
 
 def give_back(city: City) -> None:
@@ -159,11 +161,12 @@ def give_back(city: City) -> None:
         qos.restore_visible(num=None, interval=1)
 
 
-def index_again(city: City) -> JobState:
-    job = city.index()
-    city.jobs.remove(job)
-    city.wait(lambda: city.is_over(job), "the end of indexing again")
-    return city.client.status(job)
+def index_again(city: City) -> list[JobState]:
+    before = list(city.jobs)
+    jobs = city.index()
+    city.jobs = before
+    city.wait(lambda: all(map(city.is_over, jobs)), "the end of indexing again")
+    return [city.client.status(job) for job in jobs]
 
 
 def check_again(city: City, again: JobState, failures: Mapping[str, str]) -> None:

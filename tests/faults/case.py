@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 #: Something that is done to a city, or waited for in it.
 Deed = Callable[["City"], None]
 Part = Literal["redis", "milvus"]
+#: What every case is held to that says nothing else.
+PROMISE = "all indexed, once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Case:
     """One fault, when it strikes, and how it ends; the audit afterwards is the same for all."""
 
     name: str
-    #: Which part it strikes; the headings of docs/reliability.md.
+    #: Which part it strikes; the headings of the table in docs/reliability.md.
     part: str
     #: What happens, in this order; then the jobs are waited for.
     story: tuple[Deed, ...]
@@ -50,8 +52,17 @@ class Case:
     through: frozenset[Part] = frozenset()
     #: Failures at the end, by class.
     failed: Mapping[str, int] = field(default_factory=dict)
-    #: What was stored was taken away: indexing again brings it back.
+    #: What was stored was taken away, or is elsewhere now: indexing again mends that.
     mended_by_indexing_again: bool = False
+    #: What is promised beyond PROMISE, or instead; for docs/reliability.md.
+    promise: str = ""
+    #: Each folder is indexed with each of these, into so many libraries.
+    models: tuple[str, ...] = ("colour",)
+    libraries: int = 1
+    #: Servers and workers are those of `imagefleet up`, or each started by hand.
+    home: Literal["city", "stack"] = "city"
+    #: The store is a Milvus server; the case is skipped where none is named.
+    milvus_server: bool = False
     #: Random moments at which it is tried.
     rounds: int = 1
     #: Part of `make test`.

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from producer.client import Client, ClientError
 from tests.faults.case import Case, Fault, Part
+from tests.faults.milvus_server import start_milvus_server
 from tests.faults.proxy import Proxy
 from tests.fleet import Fleet, Worker
 from tests.pictures import draw_many
@@ -60,18 +61,23 @@ class City:
         case = self.case
         self.redis = start_redis(self.folder / "redis")
         self._ends.callback(lambda: self.redis.kill())
-        self.milvus = start_milvus_lite(self.folder / "milvus")
+        self.milvus: Service = self._starters["milvus"](self.folder / "milvus")
         self._ends.callback(lambda: self.milvus.kill())
         for part in sorted(case.through):
             self.proxies[part] = Proxy(getattr(self, part).port, self.chance).open()
             self._ends.callback(self.proxies[part].close)
         urls = {part: self._address(part) for part in ("redis", "milvus")}
         library = f"t{uuid.uuid4().hex[:10]}"
+        self.libraries = [f"{library}{'x' * number}" for number in range(case.libraries)]
         self.fleet = Fleet(self.folder, urls["redis"], urls["milvus"], library, options={"lease_seconds": LEASE})
         self._ends.callback(self.fleet.close)
         self.fleet.options |= dict(case.settings) | {"faults": self._faults()}
-        self.client = self._client()
+        self.client = self.new_client()
         self.pictures = draw_many(self.root, case.images)
+
+    @property
+    def _starters(self) -> dict[Part, Callable[..., Service]]:
+        return {"redis": start_redis, "milvus": start_milvus_server if self.case.milvus_server else start_milvus_lite}
 
     def _address(self, part: Part) -> str:
         service: Service = getattr(self, part)
@@ -84,7 +90,7 @@ class City:
         tickets.mkdir(exist_ok=True)
         return json.dumps([fault | {"tickets": str(tickets / str(n))} for n, fault in enumerate(faults)])
 
-    def _client(self) -> Client:
+    def new_client(self) -> Client:
         """Asks past the proxies."""
         values = {name.removeprefix("IMAGEFLEET_").lower(): value for name, value in self.fleet.environment.items()}
         values |= {"redis_url": self.redis.url, "milvus_uri": self.milvus.url}
@@ -106,7 +112,8 @@ class City:
         return [worker for worker in self.fleet.workers if worker.process.poll() is None]
 
     def start_worker(self, processes: int = 1) -> Worker:
-        return self.fleet.start(f"{QUEUE},search.{MODEL}", processes)
+        queues = (queue for model in self.case.models for queue in (f"index.{model}", f"search.{model}"))
+        return self.fleet.start(",".join(queues), processes)
 
     def a_worker(self) -> Worker:
         return self.chance.choice(self.workers)
@@ -132,7 +139,7 @@ class City:
             shell = ["sh", "-c", 'trap "" XFSZ; exec "$@"', "sh", *map(str, known.process.args)]  # type: ignore[arg-type]
             fresh = start(shell, known.url, known.port, known.log)
         else:
-            fresh = (start_redis if part == "redis" else start_milvus_lite)(self.folder / part, known.port)
+            fresh = self._starters[part](self.folder / part, known.port)
         setattr(self, part, fresh)
 
     @contextmanager
@@ -143,10 +150,25 @@ class City:
 
     # --- jobs
 
-    def index(self) -> str:
-        (job,) = self.client.index([self.root], models=[MODEL])
-        self.jobs.append(job.id)
-        return job.id
+    def index(self) -> list[str]:
+        """Jobs for all models and libraries of the case."""
+        made = [
+            job.id
+            for library in self.libraries
+            for job in self.client.index([self.root], models=list(self.case.models), library=library)
+        ]
+        self.jobs += made
+        return made
+
+    @property
+    def queues(self) -> list[str]:
+        """Of batches."""
+        return [f"index.{model}" for model in self.case.models]
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """Library and model of each collection that the case fills."""
+        return [(library, model) for library in self.libraries for model in self.case.models]
 
     def start_producer(self, **environment: str) -> subprocess.Popen[bytes]:
         """`imagefleet index` as a process of its own."""

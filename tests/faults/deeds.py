@@ -1,32 +1,49 @@
-"""What is done to a city, and what is waited for in it: the steps that the table of cases is made of."""
+"""What is done to a city, and what is waited for in it: the steps that the table of cases is made of.
+
+Here: workers, jobs, messages, the ledger, time. Servers and what lies between: tests.faults.server_deeds. Files:
+tests.faults.file_deeds. What `imagefleet up` started: tests.faults.stack.
+"""
 
 from __future__ import annotations
 
 import os
-import resource
-import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-from models.spec import find
-from producer.client import ClientError
 from tests.faults.audit import give_back
-from tests.faults.case import Deed, Part
+from tests.faults.case import Deed
 from tests.faults.city import LEASE, MODEL, QUEUE, City
 from tests.faults.messages import MESSAGES, unpickled
 from tests.fleet import Worker
 from tests.pictures import draw
-from tests.services import Service
 from workers.app import make_app, send_batch
 from workers.contract import BatchMessage
-from workers.milvus import MilvusStore
-from workers.milvus_rows import collection_name
 
 #: Seconds that servers are given until somebody notices that they are away.
 NOTICE = 60.0
+
+# --- time
+
+
+def wait(seconds: float) -> Deed:
+    return lambda city: pass_time(city, seconds)
+
+
+def pass_time(city: City, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    city.wait(lambda: time.monotonic() > until, "time passing", seconds + 10)
+
+
+def until_over_or(seconds: float) -> Deed:
+    """Let it last, but not beyond the end of the jobs."""
+
+    def watch(city: City) -> None:
+        until = time.monotonic() + seconds
+        city.wait(lambda: time.monotonic() > until or over(city), "time passing", seconds + 10)
+
+    return watch
+
 
 # --- workers
 
@@ -62,6 +79,26 @@ def end_worker(city: City) -> None:
     worker = city.a_worker()
     city.mark()
     assert worker.stop() == 0, worker.text[-3000:]
+
+
+def end_worker_in_a_hurry(city: City) -> None:
+    """SIGTERM, and SIGQUIT in the middle of a batch, as by a machine that shuts down: the batch is given back."""
+    worker = city.a_worker()
+    worker.process.send_signal(signal.SIGTERM)
+    pass_time(city, 0.2)
+    worker.process.send_signal(signal.SIGQUIT)
+    city.wait(lambda: worker.process.poll() is not None, "the end of the worker", NOTICE)
+    city.mark()
+
+
+def replace_the_deaf_worker(city: City) -> None:
+    """It ends by itself, and whoever started it starts another, which hears."""
+    city.wait(lambda: not city.workers, "the end of the worker that hears nothing", 150)
+    (deaf,) = city.fleet.workers
+    assert "does not hear of them" in deaf.text
+    city.fleet.options["faults"] = "[]"
+    city.mark()
+    city.start_worker().wait_ready()
 
 
 def kill_ten_times(city: City) -> None:
@@ -112,6 +149,21 @@ def index(city: City) -> None:
 def index_twice_at_once(city: City) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: city.index(), range(2)))
+
+
+def index_and_prune_at_once(city: City) -> None:
+    """After some files were deleted, some changed, and some came."""
+    gone, changed = city.pictures[:20], city.pictures[20:40]
+    for file in gone:
+        file.unlink()
+    for number, file in enumerate(changed):
+        draw(file, 500 + number)
+    fresh = [draw(city.root / f"new{number:02}.png", 600 + number) for number in range(20)]
+    city.pictures = [*city.pictures[20:], *fresh]
+    with ThreadPoolExecutor(2) as pool:
+        pruning = pool.submit(city.client.prune, city.root, model=MODEL, library=city.fleet.library, delete=True)
+        pool.submit(city.index).result()
+        assert pruning.result().deleted == len(gone)
 
 
 def moment(city: City) -> None:
@@ -206,234 +258,15 @@ def the_workers_live(city: City) -> None:
     assert city.workers == city.fleet.workers, city.report()
 
 
-# --- servers
-
-
-def kill(part: Part) -> Deed:
-    return lambda city: getattr(city, part).kill()
-
-
-def end(part: Part) -> Deed:
-    def stop(city: City) -> None:
-        service: Service = getattr(city, part)
-        service.stop()
-
-    return stop
-
-
-def restart(part: Part) -> Deed:
-    def begin(city: City) -> None:
-        city.restart(part)
-        city.mark()
-
-    return begin
-
-
-def freeze(part: Part, seconds: float) -> Deed:
-    def stop(city: City) -> None:
-        with city.frozen([getattr(city, part).process.pid]):
-            pass_time(city, seconds)
-        city.mark()
-
-    return stop
-
-
-def waiting_is_told(word: str) -> Deed:
-    def look(city: City) -> None:
-        city.wait(lambda: word in (city.client.status(city.jobs[-1]).waiting or ""), f"the job saying {word!r}", NOTICE)
-
-    return look
-
-
-def empty_redis(city: City) -> None:
-    """As when another, empty one takes over: the job says that it is lost, and indexing again mends it."""
-    city.redis.kill()
-    shutil.rmtree(city.folder / "redis")
-    city.restart("redis")
-    (job,) = city.jobs
-    with pytest.raises(ClientError, match="lost its data"):
-        city.client.wait(job, 5)
-    city.jobs.clear()
-    city.index()
-    city.mark()
-
-
-def fill_redis(city: City) -> None:
-    with city.asked() as connection:
-        connection.config_set("maxmemory", 1)
-
-
-def empty_some_of_redis(city: City) -> None:
-    with city.asked() as connection:
-        connection.config_set("maxmemory", 0)
-    city.mark()
-
-
-def fill_disk(part: Part) -> Deed:
-    """No file may grow any more."""
-
-    def limit(city: City) -> None:
-        resource.prlimit(getattr(city, part).process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
-
-    return limit
-
-
-def empty_disk(part: Part) -> Deed:
-    def limit(city: City) -> None:
-        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        resource.prlimit(getattr(city, part).process.pid, resource.RLIMIT_FSIZE, unlimited)
-        city.mark()
-
-    return limit
-
-
-def survive_full_disks(part: Part) -> Deed:
-    def again(city: City) -> None:
-        getattr(city, part).stop()
-        city.restart(part, ignoring_full_disks=True)
-
-    return again
-
-
-def limit_memory(mebibytes: int) -> Deed:
-    """Of every process of the workers, those to come included."""
-
-    def limit(city: City) -> None:
-        for worker in city.workers:
-            for pid in whole(worker):
-                resource.prlimit(pid, resource.RLIMIT_AS, (mebibytes * 2**20, resource.RLIM_INFINITY))
-
-    return limit
-
-
-def drop_collection(city: City) -> None:
-    store = MilvusStore.from_settings(city.client.settings)
-    name = collection_name(city.fleet.library, find(MODEL, city.client.settings.model_dir))
-    try:
-        store.call(lambda client: client.drop_collection(name))
-    finally:
-        store.close()
-
-
-# --- what lies between the parts
-
-
-def slow_down(part: Part, seconds: float) -> Deed:
-    def delay(city: City) -> None:
-        city.proxies[part].delay = seconds
-
-    return delay
-
-
-def cut(part: Part, times: int = 1) -> Deed:
-    """Every connection at once, at random moments."""
-
-    def end_connections(city: City) -> None:
-        for _ in range(times):
-            pass_time(city, city.chance.uniform(0.05, 0.8))
-            city.proxies[part].cut()
-        city.mark()
-
-    return end_connections
-
-
-def cut_after(part: Part, most: int) -> Deed:
-    """Connections end after so many bytes at most, wherever that is; 0 ends this."""
-
-    def weaken(city: City) -> None:
-        city.proxies[part].cut_after = most
-        city.proxies[part].cut()
-        if not most:
-            city.mark()
-
-    return weaken
-
-
-def switch(part: Part, mode: str) -> Deed:
-    def change(city: City) -> None:
-        proxy = city.proxies[part]
-        proxy.mode = mode  # type: ignore[assignment]
-        if mode == "pass":
-            proxy.cut()  # what is half read stays so
-            city.mark()
-
-    return change
-
-
-def wait(seconds: float) -> Deed:
-    return lambda city: pass_time(city, seconds)
-
-
-def pass_time(city: City, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    city.wait(lambda: time.monotonic() > until, "time passing", seconds + 10)
-
-
-def until_over_or(seconds: float) -> Deed:
-    """Let it last, but not beyond the end of the jobs."""
-
-    def watch(city: City) -> None:
-        until = time.monotonic() + seconds
-        city.wait(lambda: time.monotonic() > until or over(city), "time passing", seconds + 10)
-
-    return watch
-
-
 # --- the ledger
 
 
-def turn_the_clock_back(city: City) -> None:
-    """Redis' clock was an hour ahead: what was leased until then seems leased for an hour."""
-    with city.asked() as connection:
-        for member, deadline in connection.zrange("imagefleet:leases", 0, -1, withscores=True):
-            connection.zadd("imagefleet:leases", {member: deadline + 3600})
+def turn_the_clock(seconds: int) -> Deed:
+    """Redis' clock jumped by so much: what is leased now seems leased until so much earlier or later."""
 
+    def shift(city: City) -> None:
+        with city.asked() as connection:
+            for member, deadline in connection.zrange("imagefleet:leases", 0, -1, withscores=True):
+                connection.zadd("imagefleet:leases", {member: deadline - seconds})
 
-# --- pictures
-
-
-def mark_picture(word: str) -> Deed:
-    """A picture that is good for everybody but the faults of the case, which look for the word."""
-
-    def append(city: City) -> None:
-        with city.chance.choice(city.pictures).open("ab") as file:
-            file.write(word.encode())
-
-    return append
-
-
-def spoil_files(city: City) -> None:
-    """Between enqueueing and reading: replaced, cut short, deleted, and what cannot be read."""
-    replaced, short, gone, folder = city.chance.sample(city.pictures, 4)
-    draw(replaced, 777)
-    short.write_bytes(short.read_bytes()[:100])
-    gone.unlink()
-    folder.unlink()
-    folder.mkdir()
-    city.pictures = [file for file in city.pictures if file not in (gone, folder)]
-
-
-def rename_folder(city: City) -> None:
-    """The pictures of a folder are moved to another name, which nobody indexed."""
-    new = city.root / "renamed"
-    new.mkdir()
-    for file in city.pictures[:10]:
-        file.rename(new / file.name)
-
-
-def take_root_away(city: City) -> None:
-    city.root.rename(city.folder / "elsewhere")
-
-
-def bring_root_back(city: City) -> None:
-    home = city.folder / "pictures"
-    if home.exists():
-        home.rmdir()
-    (city.folder / "elsewhere").rename(home)
-    city.mark()
-
-
-def empty_root(city: City) -> None:
-    """As a folder looks when its disk is not mounted."""
-    take_root_away(city)
-    (city.folder / "pictures").mkdir()
+    return shift

@@ -1,11 +1,12 @@
 """Runs in every process of a worker under test, before anything else: makes it fail where and when a case says.
 
 Python imports a module of this name by itself if its folder is on PYTHONPATH. What to do stands in IMAGEFLEET_FAULTS, a
-JSON list of tests.faults.faults.Fault; nothing of this is part of the product.
+JSON list of tests.faults.case.Fault; nothing of this is part of the product.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import importlib.abc
@@ -59,7 +60,9 @@ def concerns(fault: dict[str, Any], args: tuple[Any, ...]) -> bool:
 
 
 def bytes_of(arg: object) -> bytes:
-    """What a decoder gets is bytes, or a file in memory."""
+    """What a decoder gets is bytes, or a file in memory; what a reader gets is a path."""
+    if isinstance(arg, str):
+        return os.fsencode(arg)
     return arg.getvalue() if isinstance(arg, io.BytesIO) else arg if isinstance(arg, bytes) else b""
 
 
@@ -104,6 +107,16 @@ def eat_memory(fault: dict[str, Any]) -> None:
         eaten.append(bytearray(64 * 2**20))
 
 
+def outgrow(fault: dict[str, Any]) -> None:
+    """Take much memory, all of it in use, and be ended by the kernel for it."""
+    eaten = bytearray(os.urandom(2**20) * 256)
+    os.kill(os.getpid() if eaten else 0, signal.SIGKILL)
+
+
+def deny(fault: dict[str, Any]) -> None:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def slow(fault: dict[str, Any]) -> None:
     threading.Event().wait(fault["seconds"])
 
@@ -136,7 +149,21 @@ def stop(fault: dict[str, Any]) -> None:
 
 DEEDS: dict[str, Callable[[dict[str, Any]], None]] = {
     deed.__name__: deed
-    for deed in (kill, crash, hang, hang_deaf, eat_memory, slow, refuse, fail_session, surprise, nothing, stop)
+    for deed in (
+        kill,
+        crash,
+        hang,
+        hang_deaf,
+        eat_memory,
+        outgrow,
+        deny,
+        slow,
+        refuse,
+        fail_session,
+        surprise,
+        nothing,
+        stop,
+    )
 }
 
 
