@@ -1,6 +1,7 @@
 """`make bench`, or `python -m benchmarks [FIGURE ...] [--pictures N] [--repeats N] [--model M ...]`.
 
-Prints figures of this machine. What each means and how to read it is in docs/performance.md.
+Prints figures of this machine. What each means and how to read it is in docs/performance.md. `soak`, which takes many
+minutes, is carried out only where it is named; see docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -10,30 +11,38 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks import bulk, machine, search, start
+from benchmarks import bulk, machine, search, soak, start
 from benchmarks.world import World
 
 FIGURES = {"start": start.measure, "bulk": bulk.measure, "search": search.measure}
+#: Only where they are named.
+LONG = {"soak": soak.measure}
+PICTURES = 1200
 
 
 def main() -> None:
+    known = ", ".join(FIGURES | LONG)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure imagefleet on this machine.")
-    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {', '.join(FIGURES)}; all by default")
-    parser.add_argument("--pictures", type=int, default=1200, help="how many are drawn and indexed (default 1200)")
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {known}; all but soak by default")
+    many = f"how many are drawn and indexed (default {PICTURES}; of soak {soak.PICTURES})"
+    parser.add_argument("--pictures", type=int, help=many)
     parser.add_argument("--repeats", type=int, default=3, help="of each side of a comparison (default 3)")
     parser.add_argument("--model", action="append", help="may be given again; by default all that are at hand")
     options = parser.parse_args()
-    if unknown := set(options.figures) - set(FIGURES):
-        parser.error(f"there is no figure {sorted(unknown)[0]!r}; choose of {', '.join(FIGURES)}")
-    if options.pictures < 12 or options.repeats < 1:
+    if unknown := set(options.figures) - set(FIGURES | LONG):
+        parser.error(f"there is no figure {sorted(unknown)[0]!r}; choose of {known}")
+    if set(options.figures) & set(LONG) and len(options.figures) > 1:
+        parser.error("soak is measured alone")
+    pictures = options.pictures or (soak.PICTURES if options.figures == ["soak"] else PICTURES)
+    if pictures < 12 or options.repeats < 1:
         parser.error("--pictures takes 12 or more, --repeats 1 or more")
     print(machine.about())
     with tempfile.TemporaryDirectory(prefix="imagefleet-bench-") as folder:
         os.environ["IMAGEFLEET_STATE_DIR"] = str(Path(folder) / "state")
-        world = World(Path(folder), options.pictures, options.repeats, options.model)
+        world = World(Path(folder), pictures, options.repeats, options.model)
         for name in options.figures or FIGURES:
             print(f"\n== {name}", flush=True)
-            for line in FIGURES[name](world):
+            for line in (FIGURES | LONG)[name](world):
                 print(line, flush=True)
 
 

@@ -59,7 +59,7 @@ class Connection:
             return self.serving.answers_for(library, model)
 
     def listeners(self, queue: str) -> int:
-        """Workers that say they take messages from that queue; takes about a second and a half."""
+        """Worker nodes that live and take messages from that queue."""
         return self.broker.listeners(queue)
 
     def known_model(self, name: str) -> str:
