@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery import signals
 
@@ -16,10 +16,16 @@ from workers.app import app, send_batch
 from workers.contract import index_queue, search_queue
 from workers.settings import Settings, SettingsError, load
 
+if TYPE_CHECKING:
+    from workers.nodes import Presence
+
 logger = logging.getLogger(__name__)
 
 #: Tells the children, which do not see -Q, what they serve. Set by the main process only.
 QUEUES_VARIABLE = "IMAGEFLEET_WORKER_QUEUES"
+
+#: Of the main process; empty until it is ready.
+_presences: list[Presence] = []
 
 _KINDS = (index_queue(""), search_queue(""))
 
@@ -102,10 +108,21 @@ def _say_that_it_lives(sender: Any, **_: Any) -> None:
         return Node(sender.hostname, os.getpid(), ready, queues)
 
     presence = Presence(Nodes(connect(load().redis_url.get_secret_value())), look)
-    # Celery would forget these as soon as this function returns.
-    signals.heartbeat_sent.connect(lambda **_: presence.beat(), weak=False)
-    signals.worker_shutting_down.connect(lambda **_: presence.stop(), weak=False)
+    _presences.append(presence)
     presence.start()
+
+
+@signals.heartbeat_sent.connect
+def _the_heart_beats(**_: Any) -> None:
+    # Connected before the worker is ready: Celery looks only once whether anybody wants to hear of its heart.
+    for presence in _presences:
+        presence.beat()
+
+
+@signals.worker_shutting_down.connect
+def _say_farewell(**_: Any) -> None:
+    for presence in _presences:
+        presence.stop()
 
 
 def _refuse_to_start(sentence: str) -> NoReturn:

@@ -24,6 +24,7 @@ from tests.waiting import wait_until
 from workers.app import make_app, send_batch
 from workers.contract import BatchMessage
 from workers.local.answers import milvus_answers, node_is_ready
+from workers.nodes import LIFE
 from workers.settings import Settings
 
 #: Seconds for a command that starts or ends everything, on a busy machine.
@@ -172,6 +173,15 @@ def test_neither_flower_nor_the_broker_controls_a_worker(stack: Machine) -> None
     assert node_is_ready(stack.settings, node, 1)
     assert stack.pid_of("index") == victim
     app.close()
+
+
+def test_a_node_that_does_nothing_says_that_it_lives_for_as_long_as_it_does(stack: Machine) -> None:
+    with redis.Redis.from_url(stack.settings.redis_url.get_secret_value()) as client:
+        begin = client.time()[0]
+        node = f"index@{socket.gethostname()}"
+        later = lambda: client.time()[0] > begin + LIFE + 2  # noqa: E731
+        wait_until(later, PATIENCE, "the time in which a silent node is forgotten")
+    assert node_is_ready(stack.settings, node, 1)
 
 
 def test_flower_shows_workers_queues_and_tasks_all_the_same(stack: Machine) -> None:
