@@ -1,7 +1,7 @@
 # What one does with imagefleet. Each target makes the environment that it needs (in .venv, without root) and says so.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults fuzz test-export lint types bench lock environment environment-dev
+.PHONY: help demo up test test-faults fuzz test-export lint types bench audit lock environment environment-dev
 
 PYTHON_HERE := .venv/bin/python
 IMAGEFLEET := .venv/bin/imagefleet
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-export      exports of Keras and PyTorch models, in an environment of its own (6 GB, 10 minutes)'
 	@echo 'make lint types       style, import rules, types'
 	@echo 'make bench            figures: images per second, seconds per search'
+	@echo 'make audit            known vulnerabilities of the pinned packages, if the machine is online'
 	@echo 'make lock             newest versions into requirements/'
 
 environment:
@@ -64,6 +65,9 @@ types: environment-dev
 
 bench: environment
 	@$(PYTHON_HERE) -m benchmarks $(ARGS)
+
+audit:
+	@sh requirements/audit.sh $(ARGS)
 
 lock:
 	@sh requirements/lock.sh

@@ -26,4 +26,5 @@ compile producer pyproject.toml requirements/build.in $same
 compile worker-cpu pyproject.toml requirements/build.in --extra cpu $same
 compile worker-gpu pyproject.toml requirements/build.in --extra gpu $same
 compile flower pyproject.toml requirements/build.in --extra flower $same
+compile audit requirements/build.in requirements/audit.in $same
 compile export pyproject.toml requirements/build.in requirements/export.in --extra export $same
