@@ -171,9 +171,8 @@ def _fit(image: Image.Image, original: Size, rule: PreprocessSpec, target: Input
     if max(resized) > ELONGATED * min(resized):
         source = tuple(edge * image.size[i % 2] / resized[i % 2] for i, edge in enumerate(box))
         return image.resize((target.width, target.height), resample, box=cast(Box, source))
-    # The way of `image.resize(resized).crop(box)`, columns first, to the last bit; the rest is not made to be cut off.
-    columns = image.resize((resized[0], image.height), resample).crop((left, 0, box[2], image.height))
-    return columns.resize((target.width, resized[1]), resample).crop((0, top, target.width, box[3]))
+    # In one call: which of rows and columns Pillow does first depends on the sizes, and changes pixels.
+    return image.resize(resized, resample).crop(box)
 
 
 # --- numbers
