@@ -65,6 +65,8 @@ def picture_query(place: str | os.PathLike[str]) -> Query:
     """A query by the picture in that file; raises PictureMissing, FolderUnreadable and PictureTooLarge."""
     file = Path(place).expanduser()
     name = os.fspath(place)
+    if not name:
+        raise PictureMissing("An empty name is no picture; name one.")
     try:
         if file.is_dir():
             raise PictureMissing(f"{shown(name)} is a folder; name a picture in it.")

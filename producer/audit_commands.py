@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,14 +20,14 @@ DIFFERENT = 3
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=click.Path())
 @of_models
 @click.option("--repair", is_flag=True, help="Queue what is missing or stale, and remove rows without a file.")
 @click.option("--yes", is_flag=True, help="Do not ask before rows are removed.")
 @waits
 @as_json_option
 def audit(
-    folder: Path, models: Sequence[str], library: str | None, repair: bool, yes: bool, wait: bool, as_json: bool
+    folder: str, models: Sequence[str], library: str | None, repair: bool, yes: bool, wait: bool, as_json: bool
 ) -> int | None:
     """Compare the pictures below DIR with the index, and change nothing.
 
@@ -69,16 +68,16 @@ def why(picture: str, query: str | None, model: str | None, library: str | None,
         click.echo("\n".join(audit_report.why_lines(found, root)))
 
 
-def _say(client: Client, found: Sequence[Audit], folder: Path, repair: bool) -> None:
+def _say(client: Client, found: Sequence[Audit], folder: str, repair: bool) -> None:
     from producer import audit_report
 
     for one in found:
         click.echo("\n".join(audit_report.audit_lines(one, client.settings.image_root)))
-    if not repair and (advice := audit_report.what_next(found, str(folder))):
+    if not repair and (advice := audit_report.what_next(found, folder)):
         click.echo(advice)
 
 
-def _repair(client: Client, found: Sequence[Audit], folder: Path, yes: bool, wait: bool, *, aside: bool) -> int | None:
+def _repair(client: Client, found: Sequence[Audit], folder: str, yes: bool, wait: bool, *, aside: bool) -> int | None:
     for one in found:
         if one.to_repair and (code := _queue(client, one, folder, wait, aside)):
             return code
@@ -86,14 +85,14 @@ def _repair(client: Client, found: Sequence[Audit], folder: Path, yes: bool, wai
     return _prune(client, orphaned, folder, yes, aside) if orphaned else None
 
 
-def _queue(client: Client, one: Audit, folder: Path, wait: bool, aside: bool) -> int | None:
+def _queue(client: Client, one: Audit, folder: str, wait: bool, aside: bool) -> int | None:
     def feed(started: Started) -> list[Job]:
         return [client.repair(folder, model=one.model, library=one.library, started=started)]
 
     return followed(client, feed, wait, aside=aside)
 
 
-def _prune(client: Client, orphaned: Sequence[Audit], folder: Path, yes: bool, aside: bool) -> int | None:
+def _prune(client: Client, orphaned: Sequence[Audit], folder: str, yes: bool, aside: bool) -> int | None:
     """Remove rows without a file, after asking once; other programs are not asked, so that nothing is removed."""
     from producer.shown import counted
 

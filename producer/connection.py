@@ -71,7 +71,11 @@ class Connection:
 
     def library_name(self, name: str | None) -> str:
         chosen = self.settings.library if name is None else name
-        if not re.fullmatch(LIBRARY_PATTERN, chosen) or len(chosen) > LIBRARY_MAX:
+        if len(chosen) > LIBRARY_MAX:
+            raise WrongValue(
+                f"{len(chosen):,} characters are too many for the name of a library; at most {LIBRARY_MAX} are taken."
+            )
+        if not re.fullmatch(LIBRARY_PATTERN, chosen):
             raise WrongValue(
                 f"{shown(chosen)!r} is no name for a library; use small letters and digits, with - or . between them."
             )

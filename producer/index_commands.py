@@ -33,7 +33,7 @@ waits = click.option("--wait/--no-wait", default=True, show_default=True, help="
 
 
 @click.command()
-@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path())
 @of_models
 @waits
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before, also where it has not changed.")
@@ -41,7 +41,7 @@ waits = click.option("--wait/--no-wait", default=True, show_default=True, help="
 @click.option("--from-file", metavar="LIST", help="Take paths from this file, one a line; - for standard input.")
 @click.option("--null", is_flag=True, help="Paths in LIST are separated by NUL, as by `find -print0`.")
 def index(
-    folders: Sequence[Path],
+    folders: Sequence[str],
     models: Sequence[str],
     library: str | None,
     wait: bool,

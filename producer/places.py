@@ -20,7 +20,7 @@ def canonical(place: Place) -> str:
 
     Raises FolderMissing, which says what is similar.
     """
-    path = _absolute(place)
+    path = _named(place)
     try:
         os.stat(path)  # noqa: PTH116
     except PermissionError:
@@ -61,7 +61,7 @@ def of_indexed(place: Place, root: Path) -> str:
 
 def of_folder(place: Place, root: Path) -> str:
     """The path, relative to the root, of a folder that may be gone. Raises OutsideImageRoot."""
-    return relative_to_root(os.path.realpath(_absolute(place)), root)
+    return relative_to_root(os.path.realpath(_named(place)), root)
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -75,6 +75,12 @@ def _similar(path: str) -> str:
     with suppress(OSError):
         return nearest(name, os.listdir(parent)) or UNLIKE_ALL  # noqa: PTH208
     return UNLIKE_ALL
+
+
+def _named(place: Place) -> str:
+    if not os.fspath(place):  # which would mean the working folder
+        raise FolderMissing("An empty name is no file or folder; name one, `.` for the folder that you are in.")
+    return _absolute(place)
 
 
 def _absolute(place: Place) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from producer.jobs import over
+from producer.shown import counted
 from workers.job_state import JobState
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Reading:
     @property
     def details(self) -> str:
         """Rate, unchanged, failed, time left; what is nothing is left out."""
-        parts = [f"{self.rate:.0f} images/s" if self.rate else ""]
+        parts = [f"{counted(round(self.rate), 'image')}/s" if self.rate else ""]
         parts += [
             f"{n:,} {word}" for n, word in ((self.state.unchanged, "unchanged"), (self.state.failed, "failed")) if n
         ]

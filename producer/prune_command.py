@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,10 +15,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=click.Path())
 @of_models
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def prune(folder: Path, models: Sequence[str], library: str | None, yes: bool) -> None:
+def prune(folder: str, models: Sequence[str], library: str | None, yes: bool) -> None:
     """Remove images below DIR from the index whose file is gone. Says first how many, and asks once."""
     from producer.client import Client
     from producer.shown import counted
@@ -36,10 +35,10 @@ def prune(folder: Path, models: Sequence[str], library: str | None, yes: bool) -
         click.echo(f"{model}: {counted(deleted, 'image')} removed from the index; no file was touched.")
 
 
-def _say(client: Client, folder: Path, model: str, found: PruneAnswer) -> None:
+def _say(client: Client, folder: str, model: str, found: PruneAnswer) -> None:
     from producer.shown import counted, shown
 
-    looked = f"{model}: {counted(found.looked_at, 'image')} below {shown(str(folder))}"
+    looked = f"{model}: {counted(found.looked_at, 'image')} below {shown(folder)}"
     if not found.gone:
         click.echo(f"{looked}, none of them gone.")
         return

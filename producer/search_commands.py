@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -16,9 +17,19 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class _Seconds(click.FloatRange):
+    """Without `nan`, which is in no range and out of none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return number
+
+
 def with_output(timeout: float) -> Callable[[F], F]:
     """Add the options that say how long to wait and how hits are shown."""
-    seconds = click.FloatRange(0.1, 86_400)
+    seconds = _Seconds(0.1, 86_400)
     waits = click.option(
         "--timeout", type=seconds, default=timeout, show_default=True, metavar="S", help="Seconds to wait."
     )

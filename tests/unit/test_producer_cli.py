@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,12 @@ MISTAKES = {
     "index pisc": "There is no file or folder pisc; did you mean pics?",
     "index pics --model resnet5": "There is no model 'resnet5'; known are ",
     "index pics --library A/B": "'A/B' is no name for a library; ",
+    "index ''": "An empty name is no file or folder; name one",
+    "prune '' --yes": "An empty name is no file or folder; name one",
+    "audit ''": "An empty name is no file or folder; name one",
+    "search ''": "An empty name is no picture; name one.",
+    f"index pics --library {'a' * 65}": "65 characters are too many for the name of a library; at most 64 are taken.",
+    "search pics/a.jpg --timeout nan": "Invalid value for '--timeout': 'nan' is not a number of seconds.",
     "index --from-file none.txt": "The list none.txt cannot be read (No such file or directory).",
     "index pics": "Redis does not answer (",
     "status": "Redis does not answer (",
@@ -91,7 +98,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("line", MISTAKES)
 def test_a_mistake_ends_in_one_sentence(refused: Callable[..., str], line: str) -> None:
-    assert refused(*line.split()).startswith(MISTAKES[line])
+    assert refused(*shlex.split(line)).startswith(MISTAKES[line])
 
 
 WRONG = {"BATCH_SIZE": "0", "MODELS": ",", "REDIS_URL": "nonsense", "METRIC": "TASTE", "LIBRARY": "A B"}

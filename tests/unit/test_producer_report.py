@@ -65,6 +65,7 @@ def test_failures_that_were_not_tried_again_are_counted_apart_and_it_is_said_how
 
 def test_a_reading_tells_what_there_is_to_tell() -> None:
     assert Reading(STATE, rate=28.0).details == "28 images/s, 20 unchanged, 10 failed, 0:10 left"
+    assert Reading(STATE, rate=1.0).details.startswith("1 image/s, ")
     assert Reading(STATE).count == "120/400"
     assert Reading(replace(STATE, walked=False)).count == "120/400+"
     assert Reading(replace(STATE, unchanged=0, failed=0)).details == ""
