@@ -11,10 +11,17 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks import bulk, machine, search, soak, start
+from benchmarks import against_peers, bulk, machine, memory, search, soak, start, unchanged
 from benchmarks.world import World
 
-FIGURES = {"start": start.measure, "bulk": bulk.measure, "search": search.measure}
+FIGURES = {
+    "start": start.measure,
+    "bulk": bulk.measure,
+    "unchanged": unchanged.measure,
+    "memory": memory.measure,
+    "peers": against_peers.measure,
+    "search": search.measure,
+}
 #: Only where they are named.
 LONG = {"soak": soak.measure}
 PICTURES = 1200

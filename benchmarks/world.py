@@ -13,7 +13,7 @@ from models import spec as specs
 from models import weights
 from producer.client import Client
 from workers.local import samples
-from workers.local.stack import Options, running
+from workers.local.stack import Options, Stack, running
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("IMAGEFLEET_TEST_DATA") or ROOT / "../shared/data")
@@ -46,8 +46,23 @@ class World:
     @contextmanager
     def stack(self, models: Sequence[str]) -> Iterator[Client]:
         """A running stack with these models and one worker process per core."""
-        with running(Options(models=tuple(models), root=self.folder, flower_port=0)):
-            yield Client()
+        with self.whole_stack(models) as (_, client):
+            yield client
+
+    @contextmanager
+    def whole_stack(self, models: Sequence[str], workers: int | None = None) -> Iterator[tuple[Stack, Client]]:
+        """The same with its addresses and processes; `workers` for another number than one per core."""
+        options = Options(workers=workers, models=tuple(models), root=self.folder, flower_port=0)
+        with running(options) as stack:
+            yield stack, Client()
+
+    def network(self) -> str:
+        """MobileNetV2 in fp32 where its file is at hand, else the first model."""
+        return next(iter(self.real_networks()), self.models[0])
+
+    def real_networks(self) -> list[str]:
+        """The name of MobileNetV2 in fp32, if it is among the models."""
+        return [name for name in self.models if name.startswith("mobilenetv2")]
 
     @staticmethod
     def library() -> str:
