@@ -241,7 +241,7 @@ def read(file: Path) -> ModelSpec:
     """Read one specification file; raises InvalidSpec."""
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidSpec(f"{file}: cannot be read as TOML ({error}); correct the specification.") from None
     return parse(document, str(file))
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from workers.contract import PATH_MAX, Image
+from workers.contract import MTIME_MAX, PATH_MAX, Image
 
 #: File suffixes of the formats that the settings can name, lower case.
 SUFFIXES: dict[str, tuple[str, ...]] = {
@@ -62,7 +62,7 @@ def image_at(file: str | os.PathLike[str], path: str) -> Image:
         found = os.stat(file)  # noqa: PTH116 - a Path per file costs more than the call
     except (OSError, ValueError):
         return Image(path, 0, 0)
-    return Image(path, found.st_size, found.st_mtime_ns)
+    return Image(path, found.st_size, min(found.st_mtime_ns, MTIME_MAX))
 
 
 class Walk:
@@ -143,7 +143,7 @@ class Walk:
             except OSError:
                 yield Image(inside + name, 0, 0)
             else:
-                yield Image(inside + name, found.st_size, found.st_mtime_ns)
+                yield Image(inside + name, found.st_size, min(found.st_mtime_ns, MTIME_MAX))
 
 
 def _in_order(names: list[str]) -> list[str]:

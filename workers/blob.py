@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workers.contract import BATCH_MAX, Image, ImagePath
+from workers.contract import BATCH_MAX, Bytes, Image, ImagePath, Nanoseconds
 
 #: Bytes; a batch of the most images with the longest paths, every byte of them escaped, stays below.
 UNPACKED_MAX = 32 * 2**20
@@ -24,8 +24,8 @@ class _Columns(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     paths: list[ImagePath] = Field(min_length=1, max_length=BATCH_MAX)
-    sizes: list[int]
-    mtimes: list[int]
+    sizes: list[Bytes]
+    mtimes: list[Nanoseconds]
 
 
 def pack(images: Sequence[Image]) -> bytes:
@@ -42,5 +42,5 @@ def unpack(blob: bytes) -> list[Image]:
         columns = _Columns.model_validate(json.loads(text))
         rows = zip(columns.paths, columns.sizes, columns.mtimes, strict=True)
         return [Image(*row) for row in rows]
-    except (zlib.error, ValueError, ValidationError) as error:
+    except (zlib.error, ValueError, ValidationError, RecursionError) as error:
         raise BlobRefused(f"A batch in the ledger is not one of this version's ({type(error).__name__}).") from None

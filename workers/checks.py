@@ -8,7 +8,18 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from models.spec import Name
-from workers.contract import Failure, FailureKind, Image, ImagePath, JobId, Library, Message, Query
+from workers.contract import (
+    Bytes,
+    Failure,
+    FailureKind,
+    Image,
+    ImagePath,
+    JobId,
+    Library,
+    Message,
+    Nanoseconds,
+    Query,
+)
 
 CHECK = "imagefleet.check"
 WHY = "imagefleet.why"
@@ -27,8 +38,8 @@ class CheckRequest(Message):
     model: Name
     library: Library
     paths: list[ImagePath] = Field(max_length=CHECK_MAX)
-    sizes: list[int] = Field(max_length=CHECK_MAX)
-    mtimes: list[int] = Field(max_length=CHECK_MAX)
+    sizes: list[Bytes] = Field(max_length=CHECK_MAX)
+    mtimes: list[Nanoseconds] = Field(max_length=CHECK_MAX)
 
     @model_validator(mode="after")
     def _of_one_length(self) -> CheckRequest:
@@ -72,8 +83,8 @@ class WhyRequest(Message):
     library: Library
     path: ImagePath
     #: As the asker sees the file; 0 where it sees none.
-    size: int
-    mtime_ns: int
+    size: Bytes
+    mtime_ns: Nanoseconds
     query: Query | None = None
 
 

@@ -7,9 +7,10 @@ picture is the one exception, since the asker's file need not lie under the imag
 from __future__ import annotations
 
 import base64
+import os
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, StringConstraints, model_validator
 
 from models.spec import NAME_PATTERN, Name
 
@@ -39,9 +40,21 @@ FailureKind = Literal[
 ]
 Library = Annotated[str, StringConstraints(pattern=LIBRARY_PATTERN, max_length=64)]
 JobId = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
+#: What fits into the columns of the store.
+Bytes = Annotated[int, Field(ge=0, lt=2**63)]
+#: Since the epoch; before it too.
+Nanoseconds = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+def _of_bytes(path: str) -> str:
+    """Surrogates that stand for no byte name no file, and raise wherever the path is used."""
+    os.fsencode(path)
+    return path
+
+
 #: `InstanceOf`, since pydantic's own str refuses the surrogate escapes of file names that are no UTF-8.
-AnyPath = Annotated[InstanceOf[str], Field(max_length=PATH_MAX)]
-ImagePath = Annotated[InstanceOf[str], Field(min_length=1, max_length=PATH_MAX)]
+AnyPath = Annotated[InstanceOf[str], Field(max_length=PATH_MAX), AfterValidator(_of_bytes)]
+ImagePath = Annotated[InstanceOf[str], Field(min_length=1, max_length=PATH_MAX), AfterValidator(_of_bytes)]
 
 
 def index_queue(model: str) -> str:
@@ -52,6 +65,10 @@ def index_queue(model: str) -> str:
 def search_queue(model: str) -> str:
     """The queue of requests that somebody waits for: searches, prunes and checks of `model`."""
     return f"search.{model}"
+
+
+#: Nanoseconds; files of the year 2262 and later have this time, since the columns of the store end there.
+MTIME_MAX = 2**63 - 1
 
 
 class Image(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import ImageError, ImageTooLarge
+from workers.contract import MTIME_MAX
 
 #: Not followed at the last step, never waits for a writer of a FIFO, not passed on to children.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -116,7 +117,7 @@ class ImageRoot:
             os.close(descriptor)
         if len(data) != status.st_size:
             raise ImageChanging("The file changed while it was read; index again when it is complete.")
-        return File(data=data, size=len(data), mtime_ns=status.st_mtime_ns)
+        return File(data=data, size=len(data), mtime_ns=min(status.st_mtime_ns, MTIME_MAX))
 
     def _check_kind_and_size(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):

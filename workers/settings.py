@@ -156,7 +156,10 @@ class Settings(BaseSettings):
     @field_validator("image_root", "model_dir", "tensorrt_cache")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+        try:
+            return value.expanduser().resolve()
+        except RuntimeError as error:  # `~` and a name that nobody has
+            raise ValueError(str(error)) from None
 
     @property
     def picture_limits(self) -> tuple[tuple[str, ...], int, int, int, float, int]:
@@ -198,7 +201,7 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(" ".join(_sentence(dict(item)) for item in error.errors())) from None
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise SettingsError(
             f"{state_dir() / STACK_FILE} cannot be read ({error}); remove it and run `imagefleet up`."
         ) from None
