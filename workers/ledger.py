@@ -13,6 +13,7 @@
 | `nodes` | sorted set | worker node -> when it last said that it lives; see `workers.nodes` | a few seconds |
 | `workers`, `worker:...` | sorted set, strings | processes and their figures; see `workers.presence` | 30 seconds |
 | `reconciler` | string | who looks for lapsed leases now | a few seconds |
+| `again:TASK` | string | times that a request came back without an answer | as long as its answer would be kept |
 | `heard` | string | empty; that Redis takes writes, for `workers.hearing` | a minute |
 
 Batches in flight are in `workers.leases`.
@@ -245,6 +246,14 @@ class Ledger:
     def report_waiting(self, reason: str, seconds: float) -> None:
         """Let `status` show what workers wait for, during the next `seconds`."""
         self._redis.zadd(f"{PREFIX}waiting", {reason: self._now() + seconds})
+
+    @translated
+    def count_again(self, task: str, seconds: int) -> int:
+        """Times that this request was handed out again, this one included; forgotten after `seconds`."""
+        pipe = self._redis.pipeline()
+        pipe.incr(f"{PREFIX}again:{task}")
+        pipe.expire(f"{PREFIX}again:{task}", seconds)
+        return int(pipe.execute()[0])
 
     def _waiting(self) -> str | None:
         self._redis.zremrangebyscore(f"{PREFIX}waiting", "-inf", self._now())

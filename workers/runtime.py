@@ -11,6 +11,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import cast
 
@@ -99,6 +100,12 @@ class Runtime:
         """Take one batch through its life; returns what became of it."""
         self._clocks.switch("queue")  # a time limit may have struck where the last batch left its stage
         return batch.run(message, self._context, redelivered=redelivered)
+
+    def may_answer(self, task: str) -> bool:
+        """Whether a request that came back is to be tried once more; False where it ends every process that does."""
+        with suppress(LedgerUnavailable):
+            return self._context.ledger.count_again(task, self._settings.result_expires) < self._settings.max_attempts
+        return True
 
     def search(self, request: SearchRequest) -> SearchAnswer:
         """Answer every query, if only with the sentence that says why there are no hits."""

@@ -29,6 +29,7 @@ REMAINS = (
     "imagefleet:job:????????????:failures",
     "imagefleet:failed:*",
     "imagefleet:waiting",  # cleared by the next look
+    "imagefleet:again:*",  # expires
     "imagefleet:nodes",  # a word of each worker that lives
     "imagefleet:workers",  # a word of each process that lives
     "imagefleet:worker:*",  # expires

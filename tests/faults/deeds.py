@@ -11,6 +11,9 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from producer.client import ClientError
 from tests.faults.audit import give_back
 from tests.faults.case import Deed
 from tests.faults.city import LEASE, MODEL, QUEUE, City
@@ -126,6 +129,7 @@ def freeze_worker_for_longer_than_its_lease(city: City) -> None:
 
 
 def whole(worker: Worker) -> list[int]:
+    assert worker.pool, "a worker without a process to strike at"
     return [worker.process.pid, *worker.pool]
 
 
@@ -256,6 +260,25 @@ def nothing_was_unpickled(city: City) -> None:
 
 def the_workers_live(city: City) -> None:
     assert city.workers == city.fleet.workers, city.report()
+
+
+# --- searches
+
+
+def ask_with(word: str) -> Deed:
+    """A query picture that ends whoever decodes it: the asker gets an answer, and so does the next one."""
+
+    def ask(city: City) -> None:
+        deadly, harmless = draw(city.folder / "deadly.png", 1), city.pictures[0]
+        with deadly.open("ab") as file:
+            file.write(word.encode())
+        with pytest.raises(ClientError, match="ended without an answer"):
+            city.client.search(deadly, model=MODEL, library=city.fleet.library, timeout=city.case.deadline)
+        city.mark()
+        found = city.client.search(harmless, model=MODEL, library=city.fleet.library, timeout=city.case.deadline)
+        assert found.answers[0].hits, found
+
+    return ask
 
 
 # --- the ledger

@@ -23,6 +23,15 @@ CASES = (
         quick=True,
     ),
     Case(
+        "query-crashes-the-process",
+        "pictures",
+        (do.workers(), do.index, do.finished, do.ask_with("DEADLY")),
+        (Fault(DECODE, "crash", times=0, marker="DEADLY"),),
+        images=12,
+        promise="the search says that its picture is to blame, and the next one is answered",
+        quick=True,
+    ),
+    Case(
         "picture-takes-for-ever",
         "pictures",
         (files.mark_picture("SLOW"), *ONE_WORKER),
