@@ -69,8 +69,9 @@ class Memory:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pictures = 0
-        self._before = (0, 0)
+        self._pictures: set[object] = set()
+        #: The limit to return to; none while nothing is bound.
+        self._before: tuple[int, int] | None = None
 
     @contextmanager
     def bound(self, more: int) -> Iterator[None]:
@@ -78,17 +79,19 @@ class Memory:
         if not more or not _SIZES.exists():
             yield
             return
+        picture = object()  # not a number: a time limit may strike between any two lines, and must not upset a count
         try:
             with self._lock:
-                self._pictures += 1
-                if self._pictures == 1:
+                self._pictures.add(picture)
+                if self._before is None:
                     self._set(more)
             yield
         finally:
             with self._lock:
-                self._pictures -= 1
-                if not self._pictures:
+                self._pictures.discard(picture)
+                if not self._pictures and self._before is not None:
                     resource.setrlimit(resource.RLIMIT_AS, self._before)
+                    self._before = None
 
     def _set(self, more: int) -> None:
         self._before = soft, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -127,24 +127,26 @@ class _Quiet:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pictures = 0
-        self._before = warnings.catch_warnings()
+        self._pictures: set[object] = set()
+        self._before: warnings.catch_warnings[None] | None = None
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        with self._lock:
-            self._pictures += 1
-            if self._pictures == 1:
-                self._before = warnings.catch_warnings()
-                self._before.__enter__()
-                warnings.simplefilter("ignore")
+        picture = object()  # as in models.bounds
         try:
+            with self._lock:
+                self._pictures.add(picture)
+                if self._before is None:
+                    self._before = warnings.catch_warnings()
+                    self._before.__enter__()
+                    warnings.simplefilter("ignore")
             yield
         finally:
             with self._lock:
-                self._pictures -= 1
-                if not self._pictures:
+                self._pictures.discard(picture)
+                if not self._pictures and self._before is not None:
                     self._before.__exit__(None, None, None)
+                    self._before = None
 
 
 _QUIET = _Quiet()
