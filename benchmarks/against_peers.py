@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import cores, spread
+from benchmarks.machine import spread
 from benchmarks.world import ROOT, World
+from workers.cores import usable_cores
 from workers.local.stack import Stack
 
 #: Python of an environment with fastembed; without it that peer is left out.
@@ -72,7 +73,7 @@ def _peer(world: World, stack: Stack, name: str, python: str, model: str) -> flo
         # Beside the stack's own data.
         "redis": stack.settings.redis_url.get_secret_value().removesuffix("/0") + "/1",
         "collection": f"peer_{uuid.uuid4().hex[:8]}",
-        "cores": cores(),
+        "cores": usable_cores(),
     }
     command = [python, "-m", f"benchmarks.peers.{name}"]
     environment = os.environ | {"IMAGEFLEET_BENCH_OUTPUT": spec.feature.tensor}

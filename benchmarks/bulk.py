@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import cores, spread
+from benchmarks.machine import spread
 from benchmarks.world import World
+from workers.cores import usable_cores
 
 #: Images that the bare loop gives the session at once, like the workers.
 MICRO_BATCH = 16
@@ -50,7 +51,7 @@ class _BareLoop:
         self._context = multiprocessing.get_context("spawn")
 
     def __enter__(self) -> _BareLoop:
-        self._pool = self._context.Pool(cores(), _load, (self._spec, self._model))
+        self._pool = self._context.Pool(usable_cores(), _load, (self._spec, self._model))
         self.run()
         return self
 

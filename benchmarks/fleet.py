@@ -21,7 +21,7 @@ from queue import Empty
 from typing import Any
 
 from benchmarks import machine, own_redis
-from benchmarks.machine import cores
+from workers.cores import usable_cores
 
 MODEL = "colour"
 WORKERS = (2, 8, 32)
@@ -57,7 +57,7 @@ class Carried:
 
 def measure(folder: Path) -> Iterator[str]:
     """A table: images per second for each number of workers and each rate."""
-    yield f"Batches of 128, {cores()} cores for Redis, the producer and all workers together."
+    yield f"Batches of 128, {usable_cores()} cores for Redis, the producer and all workers together."
     yield ""
     yield (
         "| workers | encoder, images/s each | asked for | carried, images/s | Redis, cores | producer, cores |"

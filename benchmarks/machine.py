@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from workers.cores import usable_cores
+
 
 def about() -> str:
     """Commit, command, processor and load: without these a figure means nothing."""
@@ -24,18 +26,10 @@ def about() -> str:
         [
             f"commit  {done.stdout.strip() or 'not a checkout'}",
             f"command {shlex.join(['python', '-m', module, *sys.argv[1:]])}",
-            f"machine {_processor()}, {cores()} usable cores, Python {platform.python_version()}",
+            f"machine {_processor()}, {usable_cores()} usable cores, Python {platform.python_version()}",
             f"load    {os.getloadavg()[0]:.1f} before the start (0 on an idle machine)",
         ]
     )
-
-
-def cores() -> int:
-    """Cores that this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
 
 
 def _processor() -> str:

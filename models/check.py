@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from models import golden, graph, spec_file, weights
 from models.encoder import CPU, Encoder
 from models.errors import CheckFailed, InvalidSpec, ModelError, ProviderUnavailable
-from models.preprocess import Limits, prepare
+from models.opening import Limits
+from models.preprocess import prepare
 from models.spec import CheckSpec, ModelSpec, catalogue, read
 
 #: Smallest cosines that are recorded where nobody says otherwise. Floats differ in the last digits only; 8-bit integers

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from models import graph, weights
 from models.errors import InferenceFailed, InvalidSpec, NoVector, OutOfDeviceMemory, ProviderUnavailable
-from models.preprocess import Limits, Picture, prepare
+from models.opening import Limits
+from models.preprocess import Picture, prepare
 from models.providers import CPU as CPU
 from models.providers import CUDA, TENSORRT, Device, Provider, is_out_of_memory, with_options
 from models.spec import ModelSpec

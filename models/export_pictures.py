@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.preprocess import Limits
+from models.opening import Limits
 
 #: Pixels of a drawn picture, as [height, width].
 _SIZE: Final = (240, 320)

@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
-from models.opening import DECODER_ERRORS, opened
-from models.opening import FORMATS as FORMATS
-from models.opening import Limits as Limits
+from models.opening import DECODER_ERRORS, Limits, opened
 from models.spec import InputSpec, ModelSpec, PreprocessSpec
 
 #: A JPEG may be decoded at 1/2, 1/4 or 1/8 while both sides stay at least this many times what is needed.

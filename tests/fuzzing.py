@@ -17,7 +17,8 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from models.errors import ImageError
-from models.preprocess import Limits, thumbnail
+from models.opening import Limits
+from models.preprocess import thumbnail
 from tests.data import IMAGES
 from workers.local.samples import motif
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import MutableMapping
@@ -12,6 +11,7 @@ from typing import Final
 from models.batch_size import Remembered, largest_gaining
 from models.encoder import Encoder
 from models.providers import CPU, CUDA
+from workers.cores import usable_cores
 from workers.settings import Settings
 
 #: Names the devices that CUDA shows to a process, in the order in which the process counts them.
@@ -45,13 +45,6 @@ def decode_threads(settings: Settings) -> int:
     if settings.decode_threads is not None:
         return settings.decode_threads
     return 0 if settings.providers[0] == CPU else min(usable_cores(), THREADS_MAX)
-
-
-def usable_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
 
 
 def most(settings: Settings) -> int:

@@ -15,11 +15,11 @@ from typing import Protocol, TypeVar
 
 from models.errors import ImageError
 from models.preprocess import Picture
-from workers.ahead import Ahead
 from workers.clocks import Clocks
 from workers.contract import Failure, Image
 from workers.failure_policy import POLICIES
 from workers.image_root import ImageRoot, RootUnavailable
+from workers.prefetch import Prefetch
 from workers.store import Row, Vector
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class Embedding:
     def embed(self, images: Sequence[Image], micro_batch: int, threads: int) -> None:
         """Files that may be readable in a moment get it: they are read again after all others."""
         while images:
-            with closing(Ahead(self._try, threads).chunks(images, micro_batch)) as chunks:
+            with closing(Prefetch(self._try, threads).chunks(images, micro_batch)) as chunks:
                 for _ in range(0, len(images), micro_batch):
                     self.beat()
                     self._encode(self._next(chunks), micro_batch)

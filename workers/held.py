@@ -10,7 +10,7 @@ from models import check, weights
 from models.batch_size import FILE, Remembered
 from models.encoder import Encoder
 from models.errors import TextError
-from models.preprocess import Limits
+from models.opening import Limits
 from models.spec import ModelSpec, find
 from workers import devices
 from workers.contract import index_queue, search_queue

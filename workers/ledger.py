@@ -14,7 +14,7 @@
 | `workers`, `worker:...` | sorted set, strings | processes and their figures; see `workers.presence` | 30 seconds |
 | `reconciler` | string | who looks for lapsed leases now | a few seconds |
 | `again:TASK` | string | times that a request came back without an answer | as long as its answer would be kept |
-| `heard` | string | empty; that Redis takes writes, for `workers.hearing` | a minute |
+| `watchdog` | string | empty; that Redis takes writes, for `workers.watchdog` | a minute |
 
 Batches in flight are in `workers.leases`.
 """

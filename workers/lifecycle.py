@@ -17,7 +17,7 @@ from workers.contract import index_queue, search_queue
 from workers.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
-    from workers.nodes import Presence
+    from workers.nodes import Heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 QUEUES_VARIABLE = "IMAGEFLEET_WORKER_QUEUES"
 
 #: Of the main process; empty until it is ready.
-_presences: list[Presence] = []
+_heartbeats: list[Heartbeat] = []
 
 _KINDS = (index_queue(""), search_queue(""))
 
@@ -83,23 +83,23 @@ def _watch(sender: Any, **_: Any) -> None:
 
     from celery.worker.state import reserved_requests
 
-    from workers.hearing import Hearing, end_process, waiting_in
     from workers.leases import Leases
     from workers.ledger import connect
     from workers.reconciler import Reconciler
+    from workers.watchdog import Watchdog, end_process, waiting_in
 
     settings: Settings = load()
     redis = connect(settings.redis_url.get_secret_value())
     Reconciler(Leases.from_settings(settings, redis, f"{sender.hostname}:reconciler"), partial(send_batch, app)).start()
     waiting = waiting_in(redis, os.environ[QUEUES_VARIABLE].split(","))
-    Hearing(waiting, lambda: bool(reserved_requests), end_process).start()
+    Watchdog(waiting, lambda: bool(reserved_requests), end_process).start()
 
 
 @signals.worker_ready.connect
 def _say_that_it_lives(sender: Any, **_: Any) -> None:
     """In the main process, for as long as Celery's heart beats."""
     from workers.ledger import connect
-    from workers.nodes import Node, Nodes, Presence
+    from workers.nodes import Heartbeat, Node, Nodes
 
     queues = os.environ[QUEUES_VARIABLE].split(",")
 
@@ -107,22 +107,22 @@ def _say_that_it_lives(sender: Any, **_: Any) -> None:
         ready = sender.pool.info["writes"]["inqueues"]["total"]
         return Node(sender.hostname, os.getpid(), ready, queues)
 
-    presence = Presence(Nodes(connect(load().redis_url.get_secret_value())), look)
-    _presences.append(presence)
-    presence.start()
+    heartbeat = Heartbeat(Nodes(connect(load().redis_url.get_secret_value())), look)
+    _heartbeats.append(heartbeat)
+    heartbeat.start()
 
 
 @signals.heartbeat_sent.connect
 def _the_heart_beats(**_: Any) -> None:
     # Connected before the worker is ready: Celery looks only once whether anybody wants to hear of its heart.
-    for presence in _presences:
-        presence.beat()
+    for heartbeat in _heartbeats:
+        heartbeat.beat()
 
 
 @signals.worker_shutting_down.connect
 def _say_farewell(**_: Any) -> None:
-    for presence in _presences:
-        presence.stop()
+    for heartbeat in _heartbeats:
+        heartbeat.stop()
 
 
 def _refuse_to_start(sentence: str) -> NoReturn:

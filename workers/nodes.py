@@ -67,11 +67,11 @@ class Nodes:
         return float(seconds + microseconds / 1e6)
 
 
-class Presence(threading.Thread):
+class Heartbeat(threading.Thread):
     """Announces a node for as long as its event loop turns: `beat` is called by that loop."""
 
     def __init__(self, nodes: Nodes, look: Callable[[], Node]) -> None:
-        super().__init__(name="presence", daemon=True)
+        super().__init__(name="heartbeat", daemon=True)
         self._nodes = nodes
         self._look = look
         self._last_beat = time.monotonic()

@@ -97,7 +97,7 @@ class Presence:
         return float(self._redis.time()[0])
 
 
-class Telling(threading.Thread):
+class Reporter(threading.Thread):
     """Tells of this process while it lives, beside its work; a Redis that is away is told later."""
 
     def __init__(
@@ -109,7 +109,7 @@ class Telling(threading.Thread):
         say: Callable[[Report], str],
     ) -> None:
         """`me`: this process without figures; `say` makes the line of the log."""
-        super().__init__(name="telling", daemon=True)
+        super().__init__(name="reporter", daemon=True)
         self._presence, self._who, self._me, self._say = presence, name, me, say
         self._shown = Window(clocks, WINDOW)
         self._clocks, self._logged = clocks, clocks.read()

@@ -43,7 +43,7 @@ from workers.leases import Begun, Leases, Notes
 from workers.ledger import Ledger, LedgerUnavailable, connect
 from workers.milvus import MilvusStore
 from workers.pipeline import BatchResult
-from workers.presence import Presence, Report, Telling
+from workers.presence import Presence, Report, Reporter
 from workers.prune import prune
 from workers.settings import Settings
 from workers.store import Collection, StoreError, Vector
@@ -83,7 +83,7 @@ class Runtime:
         self._root = ImageRoot(settings.image_root, settings.max_file_bytes)
         self._store = MilvusStore.from_settings(settings)
         self._redis = redis = connect(settings.redis_url.get_secret_value())
-        self._telling = self._begin_to_tell()
+        self._reporter = self._start_reporter()
         self._context = batch.Context(
             leases=Leases.from_settings(settings, redis, holder_name()),
             ledger=Ledger(redis),
@@ -165,22 +165,22 @@ class Runtime:
 
     def close(self) -> None:
         """Give back the connections."""
-        self._telling.close()
+        self._reporter.close()
         self._store.close()
         self._context.ledger.close()
 
-    def _begin_to_tell(self) -> Telling:
+    def _start_reporter(self) -> Reporter:
         held = self._held
         me = Report(
             socket.gethostname(), os.getpid(), held.models, held.provider, held.decode_threads, 0.0, 0.0, None, {}
         )
-        telling = Telling(Presence(self._redis), holder_name(), me, self._clocks, summary)
-        telling.start()
+        reporter = Reporter(Presence(self._redis), holder_name(), me, self._clocks, summary)
+        reporter.start()
         logger.info(
             "Holds %s on %s, %d threads that decode, device %s.",
             ", ".join(held.models), held.provider, held.decode_threads, os.environ.get(devices.VISIBLE) or "by default",
         )  # fmt: skip
-        return telling
+        return reporter
 
     def _collection(self, library: str, model: str) -> Collection:
         """The collection to search in; raises NotServed where another version of the model is in service."""

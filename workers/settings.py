@@ -163,7 +163,7 @@ class Settings(BaseSettings):
 
     @property
     def picture_limits(self) -> tuple[tuple[str, ...], int, int, int, float, int]:
-        """What models.preprocess.Limits takes, in its order.
+        """What models.opening.Limits takes, in its order.
 
         Without a bound of memory where another device than the CPU is used: its driver maps memory at any moment.
         """

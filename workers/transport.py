@@ -81,15 +81,15 @@ class Channel(redis.Channel):
 
     #: By all channels of this process.
     asked = 0
-    _waiting_client: Any = None
+    _kept_client: Any = None
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         """kombu makes a client for each message that it sends, which takes as long as sending it; one is enough."""
         if asynchronous:
             return super()._create_client(asynchronous)  # type: ignore[no-untyped-call]
-        if self._waiting_client is None or self._waiting_client.connection_pool is not self.pool:
-            self._waiting_client = super()._create_client()  # type: ignore[no-untyped-call]
-        return self._waiting_client
+        if self._kept_client is None or self._kept_client.connection_pool is not self.pool:
+            self._kept_client = super()._create_client()  # type: ignore[no-untyped-call]
+        return self._kept_client
 
     def _brpop_start(self, *args: Any, **options: Any) -> Any:
         Channel.asked += 1

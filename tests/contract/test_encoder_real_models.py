@@ -14,7 +14,8 @@ from PIL import Image
 from models import weights
 from models.encoder import Encoder
 from models.errors import ImageError, ImageTooLarge
-from models.preprocess import Limits, Picture, prepare, thumbnail
+from models.opening import Limits
+from models.preprocess import Picture, prepare, thumbnail
 from models.spec import find, read
 from tests.data import GOLDEN, IMAGES, MODELS, needs_shared_data
 

@@ -12,7 +12,7 @@ from models import check, export_pictures, weights
 from models.encoder import Encoder
 from models.errors import InvalidSpec
 from models.export import BOUND, COMPARED, ExportRefused, export
-from models.preprocess import Limits
+from models.opening import Limits
 from models.spec import find
 from tests.export.originals import Largest, draft
 from tests.pictures import draw_many

@@ -12,7 +12,7 @@ import numpy as np
 
 from models import weights
 from models.encoder import Encoder
-from models.preprocess import Limits
+from models.opening import Limits
 from models.spec import find
 from tests.faults.city import City
 from workers.app import make_app
@@ -34,7 +34,7 @@ REMAINS = (
     "imagefleet:workers",  # a word of each process that lives
     "imagefleet:worker:*",  # expires
     "imagefleet:reconciler",  # expires
-    "imagefleet:heard",  # expires
+    "imagefleet:watchdog",  # expires
     "_kombu.binding*",  # names of queues
     "celery-task-meta-*",  # results, and what became of messages for unknown tasks; expire
     "unacked_mutex",  # expires

@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 from workers import presence
 from workers.clocks import STAGES, Clocks
 from workers.ledger import connect
-from workers.presence import Presence, Report, Telling
+from workers.presence import Presence, Report, Reporter
 
 ME = Report("host", 7, ["colour", "gradient"], CPU, 0, 0.0, 0.0, None, {})
 
@@ -46,16 +46,16 @@ def imagefleet(
 
 def test_a_process_is_there_while_it_lives(redis: Redis) -> None:
     clocks = Clocks()
-    telling = Telling(Presence(redis), "host:7:abc", ME, clocks, lambda report: "")
+    reporter = Reporter(Presence(redis), "host:7:abc", ME, clocks, lambda report: "")
     clocks.count(images=8, pictures=6, places=8)
-    telling.start()
+    reporter.start()
     (found,) = wait_until(Presence(redis).living, 10.0, "a word of the process")
     assert (found.host, found.pid, found.models, found.provider) == ("host", 7, ["colour", "gradient"], CPU)
     assert found.fill == 0.75
     assert set(found.shares) == set(STAGES)
     assert 0 < redis.ttl("imagefleet:worker:host:7:abc") <= presence.BELIEVED
 
-    telling.close()
+    reporter.close()
     assert Presence(redis).living() == []
     assert redis.keys("imagefleet:worker*") == []
 
@@ -76,21 +76,21 @@ def test_what_another_version_tells_is_passed_over(redis: Redis) -> None:
 
 def test_a_redis_that_is_away_harms_no_worker() -> None:
     away = connect(f"redis://127.0.0.1:{free_port()}/0")
-    telling = Telling(Presence(away), "a", ME, Clocks(), lambda report: "")
-    telling.start()
-    telling.close()
-    assert not telling.is_alive()
+    reporter = Reporter(Presence(away), "a", ME, Clocks(), lambda report: "")
+    reporter.start()
+    reporter.close()
+    assert not reporter.is_alive()
 
 
 def test_the_log_says_what_was_done_and_is_silent_about_nothing(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     clocks = Clocks()
-    telling = Telling(Presence(redis), "a", ME, clocks, lambda report: f"{report.fill:.0%} full")
+    reporter = Reporter(Presence(redis), "a", ME, clocks, lambda report: f"{report.fill:.0%} full")
     with caplog.at_level(logging.INFO, logger="workers.presence"):
-        telling.log()
+        reporter.log()
         assert caplog.messages == []
         clocks.count(images=8, pictures=4, places=8)
-        telling.log()
-        telling.log()
+        reporter.log()
+        reporter.log()
     assert caplog.messages == ["50% full"]
 
 

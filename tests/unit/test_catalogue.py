@@ -16,7 +16,8 @@ from onnx import helper
 from models.download import files
 from models.encoder import CPU, Encoder, open_session
 from models.errors import InvalidSpec, WeightsMissing
-from models.preprocess import Limits, prepare
+from models.opening import Limits
+from models.preprocess import prepare
 from models.spec import CATALOG, ModelSpec, catalogue, find, parse
 from models.weights import locate, read
 from tests.data import MODELS, needs_shared_data

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from workers.cores import usable_cores
 from workers.local import redis_server
 from workers.local.errors import CannotStart
 from workers.local.folder import StateFolder
-from workers.local.plan import Options, Plan, is_loopback, make, usable_cores
+from workers.local.plan import Options, Plan, is_loopback, make
 
 SPECIFICATION = """
 name = "tiny"

@@ -42,7 +42,8 @@ HANGING = """
 import ctypes, io, sys, threading, time
 from PIL import Image
 from models import opening
-from models.preprocess import Limits, thumbnail
+from models.opening import Limits
+from models.preprocess import thumbnail
 
 WAYS = {
     "in Python": lambda: time.sleep(600),
@@ -76,7 +77,8 @@ def test_a_decoder_that_hangs_ends_its_process_wherever_it_hangs(way: str) -> No
 def test_a_file_that_keeps_a_real_decoder_busy_ends_its_process() -> None:
     # Given a PPM with a comment of thirty megabytes, which Pillow reads byte by byte
     program = """
-from models.preprocess import Limits, thumbnail
+from models.opening import Limits
+from models.preprocess import thumbnail
 picture = b"9 9 255 " + bytes(243)
 limits = Limits(seconds=0.3)
 thumbnail(b"P6 " + picture, 8, limits)
@@ -136,7 +138,8 @@ GREEDY = """
 import io, resource
 from PIL import Image
 from models.errors import ImageTooLarge
-from models.preprocess import Limits, prepare
+from models.opening import Limits
+from models.preprocess import prepare
 from tests.specs import tiny_spec
 
 out = io.BytesIO()
@@ -219,7 +222,8 @@ def test_a_bomb_is_refused_before_its_pixels_are_there() -> None:
 import resource, sys
 from pathlib import Path
 from models.errors import ImageTooLarge
-from models.preprocess import Limits, thumbnail
+from models.opening import Limits
+from models.preprocess import thumbnail
 data, limits = Path(sys.argv[1]).read_bytes(), Limits(memory=0)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 before = peak()

@@ -46,7 +46,8 @@ def test_a_fresh_process_loads_the_wanted_plugins_and_no_other() -> None:
     program = """
 import io, sys
 from PIL import Image
-from models.preprocess import Limits, thumbnail
+from models.opening import Limits
+from models.preprocess import thumbnail
 limits = Limits()
 out = io.BytesIO()
 Image.new("RGB", (9, 9)).save(out, "PNG")
@@ -99,7 +100,8 @@ def test_libtiff_does_not_write_into_the_log() -> None:
     program = """
 import sys
 from models.errors import ImageError
-from models.preprocess import Limits, thumbnail
+from models.opening import Limits
+from models.preprocess import thumbnail
 try:
     thumbnail(bytes.fromhex(sys.argv[1]), 8, Limits())
 except ImageError:

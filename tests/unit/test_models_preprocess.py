@@ -14,7 +14,8 @@ from PIL import ExifTags, Image, ImageCms
 
 from models import opening
 from models.errors import ImageTooLarge, InvalidLimits, UnreadableImage, UnsupportedImage
-from models.preprocess import FORMATS, Limits, prepare, thumbnail
+from models.opening import FORMATS, Limits
+from models.preprocess import prepare, thumbnail
 from models.spec import FeatureSpec, InputSpec, ModelSpec, PreprocessSpec
 
 LIMITS = Limits()

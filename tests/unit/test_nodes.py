@@ -8,7 +8,7 @@ from redis import Redis
 from tests.waiting import wait_until
 from workers import nodes
 from workers.ledger import LedgerUnavailable, connect
-from workers.nodes import Node, Nodes, Presence
+from workers.nodes import Heartbeat, Node, Nodes
 
 COLOUR = Node("index@here", 7, 2, ["index.colour"])
 PATIENCE = 60.0
@@ -50,12 +50,12 @@ def test_what_no_node_said_is_passed_over(redis: Redis, entry: str | bytes) -> N
     assert Nodes(redis).alive() == {"index@here": COLOUR}
 
 
-def test_a_presence_tells_of_a_node_until_it_ends(redis: Redis) -> None:
-    presence = Presence(Nodes(redis), lambda: COLOUR)
-    presence.start()
+def test_a_heartbeat_tells_of_a_node_until_it_ends(redis: Redis) -> None:
+    heartbeat = Heartbeat(Nodes(redis), lambda: COLOUR)
+    heartbeat.start()
     wait_until(lambda: "index@here" in Nodes(redis).alive(), PATIENCE, "the first word")
-    presence.stop()
-    presence.join(PATIENCE)
+    heartbeat.stop()
+    heartbeat.join(PATIENCE)
     assert Nodes(redis).alive() == {}
 
 
@@ -64,24 +64,24 @@ def test_a_node_whose_loop_stands_still_is_silent(redis: Redis, monkeypatch: pyt
     monkeypatch.setattr(nodes, "LIFE", 0.0)
     monkeypatch.setattr(nodes, "PERIOD", 0.01)
     looked = []
-    presence = Presence(Nodes(redis), lambda: looked.append(1) or COLOUR)
+    heartbeat = Heartbeat(Nodes(redis), lambda: looked.append(1) or COLOUR)
     # When its loop does not turn
-    presence.start()
-    presence.join(0.2)
-    presence.stop()
-    presence.join(PATIENCE)
+    heartbeat.start()
+    heartbeat.join(0.2)
+    heartbeat.stop()
+    heartbeat.join(PATIENCE)
     # Then it says farewell only
     assert len(looked) == 1
 
 
-def test_a_presence_outlives_a_redis_that_is_away() -> None:
-    presence = Presence(Nodes(connect("redis://127.0.0.1:1/0")), lambda: COLOUR)
-    presence.start()
-    presence.join(1.5)
-    assert presence.is_alive()
-    presence.stop()
-    presence.join(PATIENCE)
-    assert not presence.is_alive()
+def test_a_heartbeat_outlives_a_redis_that_is_away() -> None:
+    heartbeat = Heartbeat(Nodes(connect("redis://127.0.0.1:1/0")), lambda: COLOUR)
+    heartbeat.start()
+    heartbeat.join(1.5)
+    assert heartbeat.is_alive()
+    heartbeat.stop()
+    heartbeat.join(PATIENCE)
+    assert not heartbeat.is_alive()
 
 
 def test_asking_for_one_node(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.preprocess import Limits, prepare
+from models.opening import Limits
+from models.preprocess import prepare
 from models.presets import NAMES, preset
 from models.spec import FeatureSpec, InputSpec, ModelSpec
 from tests import reference_preprocessing as reference

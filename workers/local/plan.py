@@ -16,6 +16,7 @@ from typing import Any
 from models.errors import ModelsError
 from models.spec import find
 from models.weights import locate, read
+from workers.cores import usable_cores
 from workers.local import ports, redis_server
 from workers.local.errors import CannotStart
 from workers.local.folder import StateFolder
@@ -61,14 +62,6 @@ class Plan:
     def flower_url(self) -> str:
         host = self.settings.flower_address
         return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.flower_port}"
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
 
 
 def make(options: Options, folder: StateFolder) -> Plan:

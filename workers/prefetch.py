@@ -17,7 +17,7 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 
-class Ahead(Generic[S, R]):
+class Prefetch(Generic[S, R]):
     """Calls `make` on every source, `threads` at a time; without threads in the caller's own, when the result is due.
 
     An exception of `make` comes out where its result would.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from workers.hearing import LOOKS, Hearing
 from workers.ledger import LedgerUnavailable
 from workers.transport import Channel
+from workers.watchdog import LOOKS, Watchdog
 
 
 @dataclass
@@ -26,11 +26,11 @@ class Worker:
         return self.messages
 
     def found_deaf(self, looks: int) -> bool:
-        hearing = Hearing(self.waiting, lambda: self.busy, lambda: None)
+        watchdog = Watchdog(self.waiting, lambda: self.busy, lambda: None)
         found = False
         for _ in range(looks):
             Channel.asked += self.asks
-            found = hearing.look()
+            found = watchdog.look()
         return found
 
 

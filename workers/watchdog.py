@@ -24,12 +24,12 @@ PERIOD = 5.0
 LOOKS = 12
 
 
-class Hearing(threading.Thread):
+class Watchdog(threading.Thread):
     """Looks whether this worker still asks for messages; in its main process."""
 
     def __init__(self, waiting: Callable[[], int], busy: Callable[[], bool], end: Callable[[], None]) -> None:
         """`waiting`: messages on its queues, raises LedgerUnavailable; `busy`: whether it has one in work."""
-        super().__init__(name="hearing", daemon=True)
+        super().__init__(name="watchdog", daemon=True)
         self._waiting = waiting
         self._busy = busy
         self._end = end
@@ -67,7 +67,7 @@ def waiting_in(redis: Redis, queues: Sequence[str]) -> Callable[[], int]:
 
     @translated
     def count() -> int:
-        redis.set(f"{PREFIX}heard", "", ex=60)
+        redis.set(f"{PREFIX}watchdog", "", ex=60)
         return sum(int(redis.llen(queue)) for queue in queues)
 
     return count

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from tests.waiting import wait_until
-from workers.ahead import Ahead
+from workers.prefetch import Prefetch
 
 #: Seconds after which something that must happen did not.
 SOON = 20.0
@@ -28,7 +28,7 @@ def _decoding() -> list[threading.Thread]:
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
 def test_results_come_in_order_and_in_lists(threads: int) -> None:
-    chunks = Ahead(lambda number: number * 10, threads).chunks(range(7), 3)
+    chunks = Prefetch(lambda number: number * 10, threads).chunks(range(7), 3)
     assert list(chunks) == [[0, 10, 20], [30, 40, 50], [60]]
 
 
@@ -42,7 +42,7 @@ def test_the_next_list_is_made_while_the_caller_has_one() -> None:
         made.release()
         return number
 
-    with closing(Ahead(make, 2).chunks(range(4), 2)) as chunks:
+    with closing(Prefetch(make, 2).chunks(range(4), 2)) as chunks:
         assert next(chunks) == [0, 1]
         has_first.set()
         # When the caller does something else, then the second is made without being asked for
@@ -53,7 +53,7 @@ def test_the_next_list_is_made_while_the_caller_has_one() -> None:
 
 def test_no_more_than_the_next_list_is_made() -> None:
     made: list[int] = []
-    with closing(Ahead(lambda number: made.append(number), 3).chunks(range(100), 5)) as chunks:
+    with closing(Prefetch(lambda number: made.append(number), 3).chunks(range(100), 5)) as chunks:
         next(chunks)
         wait_until(lambda: len(made) >= 10, SOON, "the making of the next list")
         jobs_left = threading.Event()
@@ -77,7 +77,7 @@ def test_results_are_not_kept() -> None:
             with Result.lock:
                 Result.alive -= 1
 
-    with closing(Ahead(lambda _: Result(), 4).chunks(range(200), 5)) as chunks:
+    with closing(Prefetch(lambda _: Result(), 4).chunks(range(200), 5)) as chunks:
         for _ in range(40):
             assert len(next(chunks)) == 5
     # Two lists, and one more in each thread for the moment in which it hands it over.
@@ -90,7 +90,7 @@ def test_an_exception_comes_out_where_its_result_would() -> None:
             raise KeyError("nobody expects this")
         return number
 
-    chunks = Ahead(make, 2).chunks(range(6), 2)
+    chunks = Prefetch(make, 2).chunks(range(6), 2)
     assert next(chunks) == [0, 1]
     with pytest.raises(KeyError, match="nobody expects this"):
         next(chunks)
@@ -123,7 +123,7 @@ def test_a_time_limit_is_heard_while_a_thread_hangs() -> None:
     striker.start()
     try:
         # When the limit strikes, then the caller goes on at once
-        with pytest.raises(Stopped), closing(Ahead(make, 1).chunks(range(8), 2)) as chunks:
+        with pytest.raises(Stopped), closing(Prefetch(make, 1).chunks(range(8), 2)) as chunks:
             next(chunks)
         assert not made
     finally:
@@ -137,7 +137,7 @@ def test_a_time_limit_is_heard_while_a_thread_hangs() -> None:
 
 def test_the_threads_do_not_keep_the_process_alive() -> None:
     hang = threading.Event()
-    chunks = Ahead(lambda number: number if number < 2 else hang.wait(SOON), 1).chunks(range(4), 2)
+    chunks = Prefetch(lambda number: number if number < 2 else hang.wait(SOON), 1).chunks(range(4), 2)
     assert next(chunks) == [0, 1]
     assert [thread.daemon for thread in _decoding()] == [True]
     hang.set()
