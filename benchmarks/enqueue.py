@@ -1,6 +1,6 @@
 """How fast a folder is walked and queued, in how much memory: empty files, a real walk, a real Redis, no worker.
 
-python -m benchmarks.enqueue [PATHS]
+`--pictures` says how many files.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, own_redis
+from benchmarks.world import World
 
 PATHS = 1_000_000
 PER_FOLDER = 1000
-REPEATS = 3
 #: Images between two looks at the memory of the producer.
 STEP = 100_000
 #: Batches; more than any folder here has.
@@ -39,9 +37,10 @@ class Told:
     peak: int
 
 
-def measure(folder: Path, paths: int = PATHS, repeats: int = REPEATS) -> Iterator[str]:
+def measure(world: World) -> Iterator[str]:
     """A table: walk alone, queueing alone and both, each in a process of its own, in turns."""
-    root = folder / "pictures"
+    folder, paths, repeats = world.folder, world.count, world.repeats
+    root = folder / "empty"
     began = time.perf_counter()
     _make(root, paths)
     yield f"{paths:,} empty files in folders of {PER_FOLDER:,}, made in {time.perf_counter() - began:.0f} s."
@@ -201,10 +200,3 @@ def _drain(url: str, stop: Any, most: Any) -> None:
 
 def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="imagefleet-bench-") as _folder:
-        print(machine.about())
-        for _line in measure(Path(_folder), *map(int, sys.argv[1:])):
-            print(_line, flush=True)

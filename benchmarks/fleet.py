@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from benchmarks import machine, own_redis
+from benchmarks import own_redis
+from benchmarks.world import World
 from workers.cores import usable_cores
 
 MODEL = "colour"
@@ -55,7 +55,7 @@ class Carried:
     redis_memory: int
 
 
-def measure(folder: Path) -> Iterator[str]:
+def measure(world: World) -> Iterator[str]:
     """A table: images per second for each number of workers and each rate."""
     yield f"Batches of 128, {usable_cores()} cores for Redis, the producer and all workers together."
     yield ""
@@ -64,7 +64,7 @@ def measure(folder: Path) -> Iterator[str]:
         " workers, cores | Redis, us per batch | Redis, MB |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
-    with own_redis.running(folder / "fleet-redis") as url:
+    with own_redis.running(world.folder / "fleet-redis") as url:
         runs = [(number, rate) for rate in RATES for number in (WORKERS if rate else NO_SLEEP_WORKERS)]
         found = []
         for number, rate in runs:
@@ -246,12 +246,3 @@ class _Worker:
 
 def _parts(images: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (images[start : start + MICRO_BATCH] for start in range(0, len(images), MICRO_BATCH))
-
-
-if __name__ == "__main__":  # python -m benchmarks.fleet
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as _folder:
-        print(machine.about())
-        for _line in measure(Path(_folder)):
-            print(_line, flush=True)

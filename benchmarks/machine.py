@@ -20,12 +20,10 @@ def about() -> str:
     done = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
-    started = sys.modules["__main__"].__spec__
-    module = started.name.removesuffix(".__main__") if started else "benchmarks"
     return "\n".join(
         [
             f"commit  {done.stdout.strip() or 'not a checkout'}",
-            f"command {shlex.join(['python', '-m', module, *sys.argv[1:]])}",
+            f"command {shlex.join(['python', '-m', 'benchmarks', *sys.argv[1:]])}",
             f"machine {_processor()}, {usable_cores()} usable cores, Python {platform.python_version()}",
             f"load    {os.getloadavg()[0]:.1f} before the start (0 on an idle machine)",
         ]
