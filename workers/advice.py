@@ -58,5 +58,8 @@ def _on_the_cpu(report: Report) -> str | None:
     if shares["store"] > WAITING and shares["store"] >= shares["queue"]:
         return f"It waits {shares['store']:.0%} of the time for Milvus: see to its load, raise IMAGEFLEET_BATCH_SIZE."
     if shares["queue"] > WAITING:
-        return f"It waits {shares['queue']:.0%} of the time for batches: more processes would not be quicker."
+        return (
+            f"It waits {shares['queue']:.0%} of the time for batches: if a job is running, more processes would not"
+            " make it quicker."
+        )
     return None
