@@ -14,7 +14,7 @@ from workers.local.supervision import Client as Supervisor
 def of_index(stack: Stack) -> list[int]:
     """The processes that embed: children of the index worker's main process."""
     (main,) = [child.pid for child in Supervisor(stack.folder).children().values() if child.name == "index"]
-    return [pid for pid in marked(stack.folder) if _parent(pid) == main and _is_pool(pid)]
+    return [pid for pid in marked(stack.folder) if parent(pid) == main and is_pool(pid)]
 
 
 def resident(pid: int) -> float:
@@ -29,14 +29,14 @@ def peak(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-def _parent(pid: int) -> int:
+def parent(pid: int) -> int:
     """0 if there is no such process."""
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return 0
 
 
-def _is_pool(pid: int) -> bool:
+def is_pool(pid: int) -> bool:
     """Python's resource tracker is a child as well."""
     with suppress(OSError):
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import processes
 from benchmarks.world import World
 from producer.auditing import Audit
 from producer.client import Client, ClientError, Job, JobState, over
@@ -65,8 +66,7 @@ class Memory:
         largest: dict[str, float] = {}
         for pid, role in roles.items():
             with suppress(OSError, ValueError, IndexError):
-                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                largest[role] = max(largest.get(role, 0.0), pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+                largest[role] = max(largest.get(role, 0.0), processes.resident(pid))
         for role, size in largest.items():
             self.taken[role].append((now, size))
 
@@ -117,23 +117,9 @@ class City:
             children = Supervisor(self.stack.folder).children().values()
             names = {child.pid: child.name for child in children if child.pid}
             main = {pid: f"{name} main" if name in ("index", "search") else name for pid, name in names.items()}
-            pool = {pid: f"{names[_parent(pid)]} process" for pid in marked(self.stack.folder) if _is_pool(pid, names)}
-            return main | pool
+            parents = {pid: processes.parent(pid) for pid in marked(self.stack.folder) if processes.is_pool(pid)}
+            return main | {pid: f"{names[parent]} process" for pid, parent in parents.items() if parent in names}
         return {}
-
-
-def _is_pool(pid: int, names: dict[int, str]) -> bool:
-    with suppress(OSError):
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
-        return _parent(pid) in names and b"spawn_main" in line
-    return False
-
-
-def _parent(pid: int) -> int:
-    """0 if there is no such process."""
-    with suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return 0
 
 
 def _linked(world: World, number: int) -> Path:
